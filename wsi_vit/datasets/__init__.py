@@ -1,0 +1,1 @@
+"""Sources -> one Hugging Face dataset with frozen splits; the examples that models learn from."""

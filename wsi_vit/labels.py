@@ -1,0 +1,143 @@
+"""The label map: the only place where class names meet ids and colours.
+
+Training ids are 0..K-1 in the order of the classes. An *export id* is the number a class carries in
+mask files and legends outside; it never enters a model or a metric. 255 is ignored everywhere.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from wsi_vit.errors import LabelError
+from wsi_vit.section import Section
+
+IGNORE_ID = 255
+"""Pixels with this id count in no loss and no metric."""
+
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
+"""An RGB colour, such as `#d55e00`."""
+
+
+class LabelClass(Section):
+    """One class: its name, what it gathers from the source, how it is shown and exported."""
+
+    name: str = Field(min_length=1)
+    source: tuple[str | int, ...] = ()
+    """Names (annotations, folders) or ids (mask values) gathered here; empty: the name itself."""
+    export_id: int | None = Field(default=None, ge=0, le=254)
+    """Number written in exported masks; absent: the training id."""
+    colour: Colour
+
+    @property
+    def sources(self) -> tuple[str | int, ...]:
+        """What this class gathers from the source."""
+        return self.source or (self.name,)
+
+
+class LabelMap(Section):
+    """Classes in training-id order; saved with every model."""
+
+    classes: tuple[LabelClass, ...] = Field(min_length=1, max_length=255)
+    background: str | None = None
+    """The class that stands for "nothing of interest"; mean IoU leaves it out."""
+
+    @model_validator(mode="after")
+    def _no_ambiguity(self) -> "LabelMap":
+        _refuse_repeats("class name", self.names)
+        _refuse_repeats("export id", self.export_ids)
+        _refuse_repeats("source", [_fold(s) for c in self.classes for s in c.sources])
+        if self.background is not None and self.background not in self.names:
+            raise ValueError(f"background {self.background!r} is none of {', '.join(self.names)}")
+        return self
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Class names in training-id order."""
+        return tuple(item.name for item in self.classes)
+
+    @cached_property
+    def export_ids(self) -> tuple[int, ...]:
+        """Export ids in training-id order."""
+        return tuple(
+            index if item.export_id is None else item.export_id
+            for index, item in enumerate(self.classes)
+        )
+
+    @cached_property
+    def colours(self) -> NDArray[np.uint8]:
+        """Colours in training-id order, shape (classes, 3), RGB."""
+        return np.array([list(bytes.fromhex(c.colour[1:])) for c in self.classes], np.uint8)
+
+    @property
+    def background_id(self) -> int | None:
+        """Training id of the background class, if there is one."""
+        return None if self.background is None else self.names.index(self.background)
+
+    @cached_property
+    def _by_source(self) -> Mapping[str | int, int]:
+        return {_fold(s): i for i, c in enumerate(self.classes) for s in c.sources}
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def id_of(self, name: str) -> int:
+        """Return the training id of a class name.
+
+        Raises:
+            LabelError: The name is not in the map; near names are listed.
+        """
+        if name in self.names:
+            return self.names.index(name)
+        near = get_close_matches(name, self.names) or self.names
+        raise LabelError("Unknown class", got=name, known=near, remedy="Use one of these names")
+
+    def id_of_source(self, source: str | int) -> int | None:
+        """Return the training id that gathers a source name or id, None where none does.
+
+        Names are compared without regard to case, surrounding blanks, `_` and `-`.
+        """
+        return self._by_source.get(_fold(source))
+
+    def narrow(self, mask: NDArray[np.integer], *, other: int) -> NDArray[np.uint8]:
+        """Translate a mask of source ids (H, W) to training ids; any other id becomes `other`.
+
+        `other` is a training id (usually the background's) or `IGNORE_ID`; 255 stays ignored unless
+        a class names it as its source.
+        """
+        size = max(int(mask.max(initial=0)) + 1, 256)
+        table = np.full(size, other, dtype=np.uint8)
+        table[IGNORE_ID] = IGNORE_ID
+        for source, index in self._by_source.items():
+            if isinstance(source, int) and source < size:
+                table[source] = index
+        return table[mask]
+
+    def export(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate a mask of training ids (H, W) to export ids; ignored pixels stay 255."""
+        table = np.full(256, IGNORE_ID, dtype=np.uint8)
+        table[: len(self)] = self.export_ids
+        return table[mask]
+
+    def paint(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return an RGB picture (H, W, 3) of a mask of training ids; ignored pixels are grey."""
+        palette = np.full((256, 3), 128, dtype=np.uint8)
+        palette[: len(self)] = self.colours
+        return palette[mask]
+
+
+def _fold(source: str | int) -> str | int:
+    if isinstance(source, int):
+        return source
+    return " ".join(source.strip().casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _refuse_repeats(what: str, items: Iterable[object]) -> None:
+    seen: set[object] = set()
+    repeated = [item for item in items if item in seen or seen.add(item)]
+    if repeated:
+        raise ValueError(f"{what} used twice: {', '.join(str(item) for item in repeated)}")

@@ -1,0 +1,110 @@
+"""Scores as ratios of counts: count once, merge anywhere, divide at the end.
+
+Counts are int64 confusion tables indexed [truth, prediction]. A class that is neither in the truth
+nor predicted is absent and scores NaN; a class that is always missed scores 0.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_vit.labels import IGNORE_ID
+
+Counts = NDArray[np.int64]
+"""Confusion counts, shape (classes, classes), indexed [truth, prediction]."""
+
+Scores = NDArray[np.float64]
+"""One score a class, shape (..., classes); NaN where a class is absent."""
+
+
+def count_pairs(
+    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], num_classes: int
+) -> Counts:
+    """Count each (truth, prediction) pair; ignored items (255) are left out.
+
+    Both arrays have the same shape and hold training ids; the result is (classes, classes).
+    """
+    # One table of all byte pairs: a pass without a mask, and no wider copy of the pixels than
+    # 16 bits (bincount on int64 pairs takes three times as long).
+    pairs = (truth.astype(np.uint16).ravel() << 8) | prediction.ravel()
+    table = np.bincount(pairs, minlength=65536).reshape(256, 256)
+    stray = table.sum() - table[:num_classes, :num_classes].sum() - table[IGNORE_ID].sum()
+    if stray:
+        raise ValueError(f"{stray} pairs hold ids outside 0..{num_classes - 1}")
+    return table[:num_classes, :num_classes].astype(np.int64)
+
+
+def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> Scores:
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+
+
+def _parts(counts: Counts) -> tuple[Scores, Scores, Scores]:
+    """Return true positives, truth totals and prediction totals a class, as floats."""
+    table = np.asarray(counts, dtype=np.float64)
+    hits = np.diagonal(table, axis1=-2, axis2=-1)
+    return hits, table.sum(axis=-1), table.sum(axis=-2)
+
+
+def iou_per_class(counts: Counts) -> Scores:
+    """Return intersection over union a class (Jaccard 1912): TP / (TP + FP + FN).
+
+    `counts` is (..., classes, classes); NaN where a class is absent from truth and prediction.
+    """
+    hits, truth, prediction = _parts(counts)
+    return _ratio(hits, truth + prediction - hits)
+
+
+def dice_per_class(counts: Counts) -> Scores:
+    """Return Dice a class, which is F1 (Dice 1945): 2 TP / (2 TP + FP + FN)."""
+    hits, truth, prediction = _parts(counts)
+    return _ratio(2 * hits, truth + prediction)
+
+
+def sensitivity_per_class(counts: Counts) -> Scores:
+    """Return the share of each class's truth that was found; NaN where the truth has none."""
+    hits, truth, _ = _parts(counts)
+    return _ratio(hits, truth)
+
+
+def specificity_per_class(counts: Counts) -> Scores:
+    """Return, a class, the share of all else that was not called it."""
+    hits, truth, prediction = _parts(counts)
+    total = np.asarray(counts).sum(axis=(-2, -1), dtype=np.float64)[..., None]
+    return _ratio(total - truth - prediction + hits, total - truth)
+
+
+def accuracy(counts: Counts) -> NDArray[np.float64]:
+    """Return the share of counted items that were predicted right, shape (...)."""
+    table = np.asarray(counts, dtype=np.float64)
+    return _ratio(np.trace(table, axis1=-2, axis2=-1), table.sum(axis=(-2, -1)))
+
+
+def balanced_accuracy(counts: Counts) -> NDArray[np.float64]:
+    """Return the mean sensitivity over the classes that the truth holds, shape (...)."""
+    return mean_present(sensitivity_per_class(counts))
+
+
+def macro_f1(counts: Counts) -> NDArray[np.float64]:
+    """Return the mean F1 over the classes in truth or prediction, shape (...)."""
+    return mean_present(dice_per_class(counts))
+
+
+def cohen_kappa(counts: Counts) -> NDArray[np.float64]:
+    """Return agreement beyond chance (Cohen 1960): (po - pe) / (1 - pe); NaN where pe = 1."""
+    _, truth, prediction = _parts(counts)
+    total = truth.sum(axis=-1)
+    expected = _ratio((truth * prediction).sum(axis=-1), total**2)
+    return _ratio(accuracy(counts) - expected, 1 - expected)
+
+
+def mean_iou(counts: Counts, background_id: int | None) -> NDArray[np.float64]:
+    """Return the mean IoU over present classes, background left out where one is named."""
+    scores = iou_per_class(counts)
+    if background_id is not None:
+        scores = np.delete(scores, background_id, axis=-1)
+    return mean_present(scores)
+
+
+def mean_present(scores: Scores) -> NDArray[np.float64]:
+    """Return the mean over the last axis without NaN; NaN where all are."""
+    present = ~np.isnan(scores)
+    return _ratio(np.where(present, scores, 0.0).sum(axis=-1), present.sum(axis=-1).astype(float))

@@ -1,0 +1,79 @@
+"""What the training loop, the evaluation and the prediction need from a model, and nothing more."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from wsi_vit.datasets.example import Example, Task
+from wsi_vit.labels import LabelMap
+
+
+class Batch(TypedDict):
+    """Examples as tensors, before any normalisation: the augmentation works on these."""
+
+    images: Tensor
+    """uint8 (B, 3, H, W), RGB."""
+    targets: Tensor
+    """int64 (B,) class ids, or (B, H, W) masks; 255 is ignored."""
+
+
+class Model(Protocol):
+    """A `torch.nn.Module` that can be trained, asked, saved and loaded again."""
+
+    labels: LabelMap
+    task: Task
+    input_px: int
+    """Side of the square image it works on; other sizes are resized to it inside."""
+    training: bool
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Stack examples into a batch of uint8 images, resized to `input_px` where they differ."""
+        ...
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch, a scalar; normalises the images on their device."""
+        ...
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return softmax-like float32 scores of uint8 images (B, 3, H, W).
+
+        (B, classes) for classification, (B, classes, H, W) for segmentation; for mask models the
+        product of class and mask probabilities, normalised to sum to 1 over classes.
+        """
+        ...
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Return what the optimiser may change."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Return the parameters with their names."""
+        ...
+
+    def backbone_parameters(self) -> Iterable[Parameter]:
+        """Return the pretrained part, which a frozen start or a lower rate applies to."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, model.safetensors, labels.json and preprocessing.json; no pickle."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:  # noqa: FBT001, FBT002  (torch's own signature)
+        """Switch dropout and its like on."""
+        ...
+
+    def eval(self) -> Any:
+        """Switch dropout and its like off."""
+        ...
+
+    def to(self, device: torch.device | str) -> Any:
+        """Move every tensor to a device."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return all tensors by name."""
+        ...
