@@ -9,11 +9,13 @@ from wsi_vit.store.artefact import Artefact, FileEntry, Manifest, read_manifest
 from wsi_vit.store.canonical import canonical_json, digest_of
 from wsi_vit.store.files import file_digest, write_whole
 from wsi_vit.store.shape import Shape
+from wsi_vit.store.slide_digest import DigestCache
 from wsi_vit.store.store import Store
 from wsi_vit.store.verify import Fault, verify_folder
 
 __all__ = [
     "Artefact",
+    "DigestCache",
     "Fault",
     "FileEntry",
     "Manifest",
