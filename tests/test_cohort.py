@@ -1,0 +1,176 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsi_vit.cohort import read_cohort, safe_name
+from wsi_vit.errors import CohortError
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "cohort.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def problems(folder: Path, text: str | bytes) -> str:
+    with pytest.raises(CohortError) as caught:
+        read_cohort(written(folder, text))
+    return str(caught.value)
+
+
+def test_two_columns_suffice_and_paths_start_at_the_file(tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides/a b.svs").touch()
+    cohort = read_cohort(written(tmp_path, "slide,patient\nslides/a b.svs,p1\n"))
+    (row,) = cohort.rows
+    assert row.slide == tmp_path / "slides/a b.svs"
+    assert (row.slide_id, row.patient, row.mpp, row.split) == ("a_b", "p1", None, None)
+    assert cohort.warnings == ()
+
+
+def test_every_optional_column_is_read(tmp_path: Path) -> None:
+    text = (
+        "stain,split,mpp,annotations,label,site,slide_id,patient,slide\n"
+        'H&E,validation,0.5,a.geojson,tumour,"Köln, West",s-1,p1,/far/a.svs\n'
+    )
+    (row,) = read_cohort(written(tmp_path, text)).rows
+    assert row.slide == Path("/far/a.svs")
+    assert row.annotations == tmp_path / "a.geojson"
+    assert (row.site, row.label, row.mpp) == ("Köln, West", "tumour", 0.5)
+    assert (row.split, row.stain, row.slide_id) == ("validation", "H&E", "s-1")
+
+
+def test_a_byte_order_mark_windows_lines_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
+    text = b"\xef\xbb\xbfslide,patient\r\n\r\na.svs,p1\r\n , \r\nb.svs,p2\r\n\r\n"
+    assert [row.patient for row in read_cohort(written(tmp_path, text)).rows] == ["p1", "p2"]
+
+
+def test_a_lost_slide_is_a_warning_so_that_the_others_go_on(tmp_path: Path) -> None:
+    cohort = read_cohort(written(tmp_path, "slide,patient\nlost.svs,p1\n"))
+    assert len(cohort.rows) == 1
+    assert cohort.warnings == ("line 2: no such file, so the slide will be quarantined: lost.svs",)
+
+
+def test_all_problems_come_at_once_with_their_lines(tmp_path: Path) -> None:
+    message = problems(
+        tmp_path,
+        "slide,patient,slide_id,mpp,split\n"
+        "a.svs,,x,0.5,train\n"
+        "\n"
+        'b.svs,p2,x/y,"0,5",val\n'
+        "../../etc/passwd,p3,c,400,test\n"
+        "d.svs,p4,d,,,more\n"
+        "e.svs,p5,e,nan,train\n"
+        "f.svs,p6,E,,train\n"
+        "g.svs,p6,E,,test\n"
+        "g.svs,p7,h,,\n",
+    )
+    for expected in (
+        "line 2: patient: empty",
+        "line 4: slide_id: 'x/y' is no safe file name",
+        "line 4: mpp: '0,5' is no number; write a point",
+        "line 4: split: 'val' is none of train, validation, test; near: 'validation'",
+        "line 5: slide: '../../etc/passwd' leads out",
+        "line 5: mpp: 400 is no plausible",
+        "line 6: 6 values for 5 columns",
+        "line 7: mpp: nan",
+        "lines 8, 9: the slide_id 'E' is used twice",
+        "lines 9, 10: the same slide under 2 patients (p6, p7)",
+        "lines 8, 9: patient 'p6' is in train and test",
+    ):
+        assert expected in message
+    assert message.startswith("11 problems in cohort.csv")
+
+
+def test_columns_are_checked_and_the_near_name_is_told(tmp_path: Path) -> None:
+    message = problems(tmp_path, "slide,patiant,mpp,mpp\na.svs,p,1,1\n")
+    assert "the column 'patient' is missing" in message
+    assert "unknown column 'patiant'; near: 'patient'" in message
+    assert "the column 'mpp' is there 2 times" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", "empty"),
+        (b"slide,patient\n", "no slide below it"),
+        (b"slide;patient\na;b\n", "separated by ';'"),
+        (b"\xff\xfe\x00s", "no UTF-8 text"),
+        (b'slide,patient\n"a.svs,p1\n', "comma-separated"),
+    ],
+)
+def test_a_file_that_is_no_cohort_is_refused_in_words(
+    tmp_path: Path, text: bytes, expected: str
+) -> None:
+    assert expected in problems(tmp_path, text)
+
+
+def test_a_cohort_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"No such file.*nowhere\.csv"):
+        read_cohort(tmp_path / "nowhere.csv")
+
+
+def test_slide_ids_that_differ_in_case_only_clash(tmp_path: Path) -> None:
+    assert "used twice" in problems(tmp_path, "slide,patient\na.svs,p1\nA.tif,p2\n")
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "secret.svs"
+    inside.mkdir()
+    outside.touch()
+    (inside / "a.svs").symlink_to(outside)
+    assert "leads out" in problems(inside, "slide,patient\na.svs,p1\n")
+    with pytest.raises(CohortError, match="a link that leads out"):
+        read_cohort(inside)
+
+
+def test_a_loop_of_links_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").symlink_to(tmp_path / "b.svs")
+    (tmp_path / "b.svs").symlink_to(tmp_path / "a.svs")
+    assert "cannot be resolved" in problems(tmp_path, "slide,patient\na.svs,p1\n")
+
+
+def test_a_folder_of_slides_is_a_cohort_with_a_warning(tmp_path: Path) -> None:
+    for name in ("b.SVS", "a.tif", "notes.txt", "._a.tif"):
+        (tmp_path / name).touch()
+    cohort = read_cohort(tmp_path)
+    assert [row.slide_id for row in cohort.rows] == ["a", "b"]
+    assert [row.patient for row in cohort.rows] == ["a", "b"]
+    assert "leakage" in cohort.warnings[0]
+
+
+def test_a_folder_without_slides_and_clashing_stems_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="no slide directly in it"):
+        read_cohort(tmp_path)
+    for name in ("a.tif", "a.svs"):
+        (tmp_path / name).touch()
+    with pytest.raises(CohortError, match="used twice"):
+        read_cohort(tmp_path)
+
+
+@given(st.text(max_size=300))
+def test_a_safe_name_never_leaves_its_folder(text: str) -> None:
+    name = safe_name(text)
+    if name is not None:
+        assert safe_name(name) == name
+        assert Path("/store", name).resolve() == Path("/store") / name
+        assert name not in {".", ".."}
+        assert len(name) <= 120
+
+
+@given(st.text(max_size=60))
+def test_no_text_in_the_slide_column_escapes_or_crashes(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    path = folder / "any.csv"
+    quoted = text.replace('"', '""')
+    path.write_bytes(f'slide,patient\n"{quoted}",p\n'.encode(errors="surrogatepass"))
+    try:
+        (row,) = read_cohort(path).rows
+    except CohortError:
+        return
+    assert row.slide.is_relative_to(folder) or Path(text.strip()).is_absolute()
+    assert "/" not in row.slide_id
