@@ -29,19 +29,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 SLIDE_SUFFIXES = frozenset(
-    [
-        ".svs",
-        ".tif",
-        ".tiff",
-        ".ndpi",
-        ".mrxs",
-        ".scn",
-        ".vms",
-        ".vmu",
-        ".bif",
-        ".svslide",
-        ".qptiff",
-    ]
+    {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn"}
+    | {".vms", ".vmu", ".bif", ".svslide", ".qptiff"}
 )
 """What a file in a folder of slides is called."""
 
