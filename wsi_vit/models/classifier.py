@@ -1,0 +1,338 @@
+"""One class an image: any image classifier of transformers, or a backbone with a fresh head."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from wsi_vit.datasets.example import Task
+from wsi_vit.errors import ModelError
+from wsi_vit.labels import IGNORE_ID, LabelMap
+from wsi_vit.models.checkpoint import (
+    load_network,
+    new_config,
+    normalisation_of,
+    quiet,
+    read_config,
+    read_json,
+)
+from wsi_vit.models.model import Batch
+from wsi_vit.models.network import NetworkModel
+from wsi_vit.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Channels, Preprocessing
+from wsi_vit.models.start import ConfigStart, HubStart, Start
+from wsi_vit.section import Section
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+Pool = Literal["native", "cls", "mean", "cls+mean"]
+"""What the head sees: as the architecture does, the class token, the mean patch, or both."""
+
+_NATIVE = {"vit": "cls", "deit": "cls", "dinov2": "cls+mean", "dinov2_with_registers": "cls+mean"}
+_HEADS = {"classifier", "pooler", "head", "decoder", "cls_classifier", "distillation_classifier"}
+_SMALL_VIT = {
+    "hidden_size": 192,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 3,
+    "intermediate_size": 768,
+}
+"""ViT-Ti of Touvron et al. (2021), table 1: what an unspecific configuration means."""
+
+
+class LastBlocks(Section):
+    """Train the last blocks of the backbone, its final norm, and the head."""
+
+    last_blocks: int = Field(ge=1)
+
+
+class ClassifierSection(Section):
+    """A classifier: where its weights come from and how its head learns."""
+
+    kind: Literal["classifier"] = "classifier"
+    start: Start = HubStart(id="google/vit-base-patch16-224-in21k")
+    """Options of a configuration: `model_type` (default vit) and what transformers calls its keys;
+    what is not said is ViT-Ti's."""
+    input_px: int = Field(default=224, ge=16, le=4096)
+    """Position encodings are interpolated where a checkpoint was trained at another size."""
+    pool: Pool = "native"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the head's inputs that are dropped in training."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    tuning: Literal["full", "head"] | LastBlocks = "full"
+    mean: Channels | None = None
+    """Absent: what the checkpoint was trained with, or ImageNet's."""
+    std: Channels | None = None
+
+    def build(self, labels: LabelMap, task: Task) -> "Classifier":
+        """Make the model, with first weights loaded or drawn from torch's global generator.
+
+        Raises:
+            ModelError: Weights that are missing, pickled, damaged or do not fit; another task.
+        """
+        _refuse_task(task)
+        if isinstance(self.start, ConfigStart):
+            return self._drawn(self.start, labels)
+        folder = self.start.folder()
+        config = read_config(folder, labels=labels)
+        mean, std = normalisation_of(folder)
+        model = self.assemble(
+            _loaded_network(folder, config, own_head=self.has_own_head(config)),
+            labels,
+            Preprocessing(input_px=self.input_px, mean=self.mean or mean, std=self.std or std),
+        )
+        if not _same_names(folder, labels):
+            model.draw_head()
+        return model
+
+    def has_own_head(self, config: "PreTrainedConfig") -> bool:
+        """Say whether the head lies outside transformers' network, because the pooling is ours."""
+        return self.pool not in ("native", _NATIVE.get(config.model_type))
+
+    def assemble(
+        self, network: "PreTrainedModel", labels: LabelMap, preprocessing: Preprocessing
+    ) -> "Classifier":
+        """Put a model around a network.
+
+        Raises:
+            ModelError: The input size or the pooling does not suit the architecture.
+        """
+        _refuse_size(network.config, self.input_px)
+        return Classifier(network, section=self, labels=labels, preprocessing=preprocessing)
+
+    def _drawn(self, start: ConfigStart, labels: LabelMap) -> "Classifier":
+        options = dict(start.options)
+        model_type = str(options.pop("model_type", "vit"))
+        if model_type == "vit":
+            options = _SMALL_VIT | {"image_size": self.input_px} | options
+        config = new_config(model_type, options, labels=labels)
+        auto, extra = class_for(config, own_head=self.has_own_head(config))
+        with quiet():
+            network = auto.from_config(config, **extra)
+        mean, std = self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
+        return self.assemble(
+            network, labels, Preprocessing(input_px=self.input_px, mean=mean, std=std)
+        )
+
+
+class Classifier(NetworkModel):
+    """An image classifier; scores are (B, classes)."""
+
+    section: ClassifierSection
+
+    def __init__(
+        self,
+        network: "PreTrainedModel",
+        *,
+        section: ClassifierSection,
+        labels: LabelMap,
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__(
+            network,
+            section=section,
+            labels=labels,
+            task="classification",
+            preprocessing=preprocessing,
+        )
+        self.dropout = nn.Dropout(section.dropout)
+        self.head = _own_head(section, network.config, len(labels))
+        if self.head is None:
+            _native_head(network).register_forward_pre_hook(self._drop_inputs)
+        self._options = _size_options(network, self.input_px)
+        self._freeze()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of a batch; examples with target 255 are left out.
+
+        A batch with no known target has loss 0 and no gradient.
+        """
+        logits = self._logits(batch["images"]).float()
+        targets = self._targets(batch["targets"])
+        smoothing = self.section.label_smoothing
+        each = F.cross_entropy(
+            logits,
+            targets,
+            weight=self._class_weights,
+            ignore_index=IGNORE_ID,
+            reduction="none",
+            label_smoothing=smoothing,
+        )
+        counted = self._class_weights[targets.clamp(max=len(self.labels) - 1)]
+        counted = counted * (targets != IGNORE_ID)
+        return each.sum() / counted.sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """Return class probabilities of uint8 images (B, 3, H, W): (B, classes) float32."""
+        return self._logits(images).float().softmax(-1)
+
+    def backbone(self) -> nn.Module:
+        """Return all but the head."""
+        return self.network.base_model
+
+    def draw_head(self) -> None:
+        """Draw the head's weights anew, as transformers does: normal, std 0.02, no bias."""
+        inside = {id(parameter) for parameter in self.backbone().parameters()}
+        for parameter in self.parameters():
+            if id(parameter) not in inside:
+                nn.init.normal_(parameter, std=0.02 if parameter.ndim > 1 else 0.0)
+
+    def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002  (torch's own)
+        """Switch training on; a backbone that does not learn stays as in evaluation."""
+        super().train(mode)
+        if self.section.tuning == "head":
+            self.backbone().eval()
+        return self
+
+    def _logits(self, images: Tensor) -> Tensor:
+        pixels = self._pixels(images)
+        output = self.network(pixels, **self._options)
+        if self.head is None:
+            return output.logits
+        return self.head(self.dropout(self._pooled(output.last_hidden_state)))
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        """Return what the head sees of tokens (B, special + patches, features)."""
+        patches = tokens[:, -((self.input_px // _patch_px(self.network.config)) ** 2) :]
+        parts = {"cls": [tokens[:, 0]], "mean": [patches.mean(1)]}
+        both = parts["cls"] + parts["mean"]
+        return torch.cat(parts.get(self.section.pool, both), dim=-1)
+
+    def _drop_inputs(self, _head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (self.dropout(inputs[0]),)
+
+    def _own_head(self) -> nn.Module | None:
+        return self.head
+
+    def _freeze(self) -> None:
+        for parameter in self.backbone().parameters():
+            parameter.requires_grad_(self.section.tuning == "full")
+        if isinstance(self.section.tuning, LastBlocks):
+            for parameter in _last_blocks(self.backbone(), self.section.tuning.last_blocks):
+                parameter.requires_grad = True
+        self._asleep = {id(p) for p in self.backbone().parameters() if not p.requires_grad}
+
+    def _frozen(self) -> set[int]:
+        return self._asleep
+
+
+def _loaded_network(
+    folder: Path, config: "PreTrainedConfig", *, own_head: bool
+) -> "PreTrainedModel":
+    auto, extra = class_for(config, own_head=own_head)
+    return load_network(auto, folder, config=config, may_differ=is_of_a_head, **extra)
+
+
+def class_for(config: "PreTrainedConfig", *, own_head: bool) -> tuple[Any, dict[str, Any]]:
+    """Return the class to make the network with, and options of its constructor."""
+    from transformers import AutoModel, AutoModelForImageClassification
+
+    if not own_head:
+        return AutoModelForImageClassification, {}
+    # These two make a pooling layer that our head would never use.
+    return AutoModel, {"add_pooling_layer": False} if config.model_type in ("vit", "deit") else {}
+
+
+def is_of_a_head(key: str) -> bool:
+    """Say whether a tensor belongs to a head, or to masked pre-training alone."""
+    parts = key.split(".")
+    return (
+        parts[0] in _HEADS
+        or parts[0].startswith("wsi_vit_head")
+        or (len(parts) > 1 and parts[1] in _HEADS - {"decoder"})
+        or key.endswith("embeddings.mask_token")
+    )
+
+
+def _own_head(section: ClassifierSection, config: "PreTrainedConfig", classes: int) -> Any:
+    if not section.has_own_head(config):
+        return None
+    if not (hasattr(config, "hidden_size") and hasattr(config, "patch_size")):
+        raise ModelError(
+            "This pooling needs a network of patches and a class token",
+            got=f"pool {section.pool} on {config.model_type}",
+            known=["native", *(f"{pool} on ViT-like networks" for pool in _NATIVE.values())][:2],
+            remedy="Leave `pool` out",
+        )
+    width = config.hidden_size * (2 if section.pool == "cls+mean" else 1)
+    head = nn.Linear(width, classes)
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _native_head(network: "PreTrainedModel") -> nn.Module:
+    head = getattr(network, "classifier", None) or getattr(network, "head", None)
+    if isinstance(head, nn.Module):
+        return head
+    raise ModelError(
+        "This architecture's head is not known",
+        got=network.config.model_type,
+        known=_NATIVE,
+        remedy="Choose `pool: cls` or `pool: mean`, or another architecture",
+    )
+
+
+def _size_options(network: "PreTrainedModel", input_px: int) -> dict[str, Any]:
+    """Return what `forward` must be told for inputs of another size than the checkpoint's."""
+    from inspect import signature
+
+    usual = getattr(network.config, "image_size", input_px)
+    if usual in (input_px, [input_px, input_px]):
+        return {}
+    knows = "interpolate_pos_encoding" in signature(network.forward).parameters
+    return {"interpolate_pos_encoding": True} if knows else {}
+
+
+def _refuse_size(config: "PreTrainedConfig", input_px: int) -> None:
+    patch = _patch_px(config)
+    if input_px % patch == 0:
+        return
+    raise ModelError(
+        f"The input size is no multiple of the patch size {patch}: border pixels would be unseen",
+        got=f"input_px {input_px}",
+        known=[input_px // patch * patch, (input_px // patch + 1) * patch],
+        remedy="Choose one of these sizes",
+    )
+
+
+def _patch_px(config: "PreTrainedConfig") -> int:
+    patch = getattr(config, "patch_size", 1)
+    return patch if isinstance(patch, int) else patch[0]
+
+
+def _refuse_task(task: Task) -> None:
+    if task != "classification":
+        raise ModelError(
+            "A classifier gives one class an image",
+            got=f"task {task}",
+            known=["classification"],
+            remedy="Choose `kind: maskformer` for segmentation",
+        )
+
+
+def _same_names(folder: Path, labels: LabelMap) -> bool:
+    """Say whether a checkpoint's head was trained for these very classes."""
+    names = read_json(folder / "config.json").get("id2label") or {}
+    return tuple(names.get(str(index)) for index in range(len(names))) == labels.names
+
+
+def _last_blocks(backbone: nn.Module, count: int) -> Iterator[Parameter]:
+    """Yield the parameters of the last blocks and of the norms that follow them."""
+    stacks = [m for m in backbone.modules() if isinstance(m, nn.ModuleList)]
+    blocks = max(stacks, key=len, default=nn.ModuleList())
+    if count > len(blocks):
+        raise ModelError(
+            "The network has fewer blocks than are to be trained",
+            got=f"last_blocks {count}",
+            known=[f"1 to {len(blocks)}"],
+            remedy="Lower `last_blocks`, or choose `tuning: full`",
+        )
+    norms = [m for name, m in backbone.named_children() if "norm" in name]
+    return chain.from_iterable(m.parameters() for m in [*blocks[len(blocks) - count :], *norms])

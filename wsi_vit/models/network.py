@@ -1,0 +1,143 @@
+"""What all models around a transformers network share."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from wsi_vit.datasets.example import Example, Task
+from wsi_vit.errors import ModelError
+from wsi_vit.labels import LabelMap
+from wsi_vit.models.folder import save_folder
+from wsi_vit.models.model import Batch
+from wsi_vit.models.pixels import (
+    Preprocessing,
+    fit_images,
+    fit_masks,
+    refuse_odd_images,
+    stack_examples,
+)
+from wsi_vit.section import Section
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class NetworkModel(nn.Module):
+    """A transformers network with its labels and its preprocessing; fulfils `Model`.
+
+    Calling it returns the loss, so that wrappers which act on `forward` (distributed training,
+    mixed precision) work.
+    """
+
+    _mean: Tensor
+    _std: Tensor
+    _class_weights: Tensor
+
+    def __init__(
+        self,
+        network: "PreTrainedModel",
+        *,
+        section: Section,
+        labels: LabelMap,
+        task: Task,
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.section = section
+        self.labels = labels
+        self.task: Task = task
+        self.input_px = preprocessing.input_px
+        self.preprocessing = preprocessing
+        self._keep("_mean", 255 * torch.tensor(preprocessing.mean).view(3, 1, 1))
+        self._keep("_std", 255 * torch.tensor(preprocessing.std).view(3, 1, 1))
+        self._keep("_class_weights", torch.ones(len(labels)))
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the model consists of."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def accepts(self) -> str:
+        """What images it takes, in words."""
+        return f"RGB of any size, brought to {self.input_px} x {self.input_px} px inside"
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Stack examples into a batch of uint8 images, resized to `input_px` where they differ."""
+        return stack_examples(examples, labels=self.labels, task=self.task, side_px=self.input_px)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of a batch."""
+        return self.loss(batch)
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch, a scalar."""
+
+    def weigh_classes(self, weights: Tensor | None) -> None:
+        """Weigh classes in the loss, (classes,) float; None weighs all alike.
+
+        Raises:
+            ModelError: Not one positive number a class.
+        """
+        count = len(self.labels)
+        weights = torch.ones(count) if weights is None else weights.detach().float()
+        if weights.shape != (count,) or not (weights.isfinite() & (weights >= 0)).all():
+            raise ModelError(
+                "Class weights do not fit",
+                got=weights.tolist(),
+                known=self.labels.names,
+                remedy="Give each class one finite weight, 0 or more",
+            )
+        self._class_weights = weights.to(self._class_weights.device)
+
+    @abstractmethod
+    def backbone(self) -> nn.Module:
+        """Return the pretrained part."""
+
+    def backbone_parameters(self) -> Iterator[Parameter]:
+        """Yield the backbone's parameters that the section leaves trainable."""
+        return (p for p in self.backbone().parameters() if id(p) not in self._frozen())
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, model.safetensors, labels.json and preprocessing.json.
+
+        Raises:
+            ModelError: The folder cannot be written.
+        """
+        save_folder(
+            folder,
+            network=self.network,
+            head=self._own_head(),
+            section=self.section,
+            labels=self.labels,
+            preprocessing=self.preprocessing,
+        )
+
+    def _own_head(self) -> nn.Module | None:
+        """Return the head that lies outside the network, if any."""
+        return None
+
+    def _frozen(self) -> set[int]:
+        """Return the identities of parameters that never train."""
+        return set()
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """Return normalised float images of the network's size, on its device."""
+        refuse_odd_images(images)
+        fitted = fit_images(images.to(self._mean.device, non_blocking=True), self.input_px)
+        return (fitted - self._mean) / self._std
+
+    def _targets(self, targets: Tensor) -> Tensor:
+        targets = targets.to(self._mean.device, non_blocking=True)
+        return fit_masks(targets, self.input_px) if targets.ndim == 3 else targets
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        """Keep a tensor that moves with the model but is no weight of it."""
+        self.register_buffer(name, value, persistent=False)
