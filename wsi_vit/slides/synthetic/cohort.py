@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.slides.synthetic.aperio import write_aperio
+from wsi_vit.slides.synthetic.backdrop import backdrop_of, flow_of, wave
 from wsi_vit.slides.synthetic.layout import Layout, lay_out
 from wsi_vit.slides.synthetic.marks import PENS, pen_stroke, sprinkle_dust
 from wsi_vit.slides.synthetic.noise import Field
-from wsi_vit.slides.synthetic.painting import Painter, backdrop_of, flow_of, textures, wave
+from wsi_vit.slides.synthetic.painting import Painter
 from wsi_vit.slides.synthetic.planting import plant
 from wsi_vit.slides.synthetic.settings import MASK_FACTOR, SyntheticSection
 from wsi_vit.slides.synthetic.stain import stain_of
+from wsi_vit.slides.synthetic.textures import all_textures
 from wsi_vit.slides.synthetic.truth import write_mask, write_outlines
 from wsi_vit.store import write_whole
 
@@ -66,15 +68,13 @@ def synthesise_slide(
     layout = lay_out(rng, section)
     across = wave(rng, section)
     stain = stain_of(_site(number, section), rng)
-    fibres, grain = textures(rng)
     pen = _pen(rng, layout, section)
     painter = Painter(
         planes=plant(rng, layout, section, flow_of(across)),
         backdrop=backdrop_of(rng, layout, across, pen, section.px_per_um),
         stain=stain,
-        fibres=fibres,
-        grain=grain,
-        scale=0.5 * section.mpp / 0.25,
+        textures=all_textures().turned(rng),
+        scale=2 * section.mpp,
         pen=PENS[rng.integers(len(PENS))],
     )
     picture = np.concatenate(list(painter.bands()))

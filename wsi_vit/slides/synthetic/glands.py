@@ -69,7 +69,7 @@ class Gland:
         return inside
 
     def _outline_of(self, unit: NDArray[np.complex64]) -> NDArray[np.float32]:
-        """Return the outline at unit complex numbers: Re(z**k * e**(i*phase)) is cos(kt + phase)."""
+        """Return the outline at unit complex z = e**it: Re(z**k * e**ip) is cos(kt + p)."""
         square = unit * unit
         cube = square * unit
         powers = (square, cube, square * cube)

@@ -1,6 +1,7 @@
 """Stamps of nuclei: what is pressed onto the slide wherever a cell lies."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,10 @@ FIBROBLAST = NucleusKind(7.5, 1.45, density=0.64, chromatin=0.2, spread=0.25, be
 DEBRIS = NucleusKind(1.3, 1.1, density=0.85, chromatin=0.1, spread=0.5)
 
 
-def nucleus_stamps(
-    rng: np.random.Generator, kind: NucleusKind, px_per_um: float
-) -> list[list[Stamp]]:
+@cache
+def nucleus_stamps(kind: NucleusKind, px_per_um: float) -> list[list[Stamp]]:
     """Return stamps by orientation (`ANGLES`, clockwise from x on the screen) and variant."""
+    rng = np.random.default_rng(20_251)
     return [
         [_nucleus(rng, kind, np.pi * k / ANGLES, px_per_um) for _ in range(_VARIANTS)]
         for k in range(ANGLES)
@@ -54,7 +55,7 @@ def nucleus_stamps(
 def _nucleus(rng: np.random.Generator, kind: NucleusKind, angle: float, px_per_um: float) -> Stamp:
     size, dark = 1 + kind.spread * np.clip(rng.standard_normal(2), -1.8, 1.8)
     long, short = kind.long_um * size * px_per_um, kind.short_um * size * px_per_um
-    dx, dy, reach = _patch(long)
+    dx, dy = _patch(long)
     u = dx * np.cos(angle) + dy * np.sin(angle)
     v = dy * np.cos(angle) - dx * np.sin(angle)
     v = v + kind.bend * rng.normal() * u * u / max(long, 1)
@@ -72,10 +73,10 @@ def _nucleus(rng: np.random.Generator, kind: NucleusKind, angle: float, px_per_u
     return np.rint(255 * alpha * np.clip(density, 0.36, 1.0)).astype(np.uint8)
 
 
-def _patch(long: float) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+def _patch(long: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     reach = int(np.ceil(long * 1.15)) + 2
     steps = np.arange(-reach, reach + 1, dtype=np.float64)
-    return steps[None, :], steps[:, None], reach
+    return steps[None, :], steps[:, None]
 
 
 def _nucleolus(
@@ -86,12 +87,14 @@ def _nucleolus(
     return 0.4 * np.exp(-((distance_um / 0.9) ** 2))
 
 
-def vacuole_stamps(rng: np.random.Generator, radius_um: float, px_per_um: float) -> list[Stamp]:
-    """Return round-cornered pale droplets, such as the mucin of a goblet cell."""
+@cache
+def vacuole_stamps(radius_um: float, px_per_um: float) -> list[Stamp]:
+    """Return a dozen pale droplets, such as the mucin of a goblet cell."""
+    rng = np.random.default_rng(20_251)
     stamps = []
     for _ in range(12):
         radius = radius_um * px_per_um * rng.uniform(0.8, 1.2)
-        dx, dy, _ = _patch(1.3 * radius)
+        dx, dy = _patch(1.3 * radius)
         angle, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.25)
         u = (dx * np.cos(angle) + dy * np.sin(angle)) / stretch
         v = (dy * np.cos(angle) - dx * np.sin(angle)) * stretch

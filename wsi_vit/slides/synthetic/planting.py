@@ -32,7 +32,7 @@ class Planter:
 
     def stamps(self, kind: kinds.NucleusKind) -> list[list[kinds.Stamp]]:
         """Return nuclei of a kind at this slide's resolution."""
-        return kinds.nucleus_stamps(self.rng, kind, self.px_per_um)
+        return kinds.nucleus_stamps(kind, self.px_per_um)
 
     def is_in(self, xy: Points, index: int) -> NDArray[np.bool_]:
         """Return which positions lie in a compartment, shape (n,)."""
@@ -76,13 +76,13 @@ def plant_mucosa(planter: Planter) -> None:
     """Plant regular round crypts with goblet cells, and a cellular lamina propria between."""
     rng, unit = planter.rng, planter.px_per_um
     inward = float(np.arctan2(planter.layout.inward[1], planter.layout.inward[0]))
-    centres = _lattice(planter, spacing=rng.uniform(84, 94) * unit)
+    centres = _lattice(planter, spacing=rng.uniform(74, 81) * unit)
     stretch = rng.uniform(1.02, 1.18)
     crypts = [
         make_gland(
             rng,
             (x, y),
-            radius=rng.normal(35.5, 2.2) * unit,
+            radius=rng.normal(33.5, 1.8) * unit,
             wobble=0.07,
             stretch=(stretch * rng.uniform(0.96, 1.06), inward + rng.normal(0, 0.2)),
             lumen=rng.uniform(0.16, 0.24),
@@ -90,7 +90,7 @@ def plant_mucosa(planter: Planter) -> None:
         for x, y in centres.tolist()
     ]
     epithelium = planter.stamps(kinds.COLONOCYTE)
-    droplets = kinds.vacuole_stamps(rng, 4.9, unit)
+    droplets = kinds.vacuole_stamps(4.9, unit)
     for crypt in crypts:
         crypt.draw(planter.planes.crypts)
         _plant_goblets(planter, crypt, droplets)
@@ -104,18 +104,18 @@ def plant_mucosa(planter: Planter) -> None:
 
 def _plant_goblets(planter: Planter, crypt: Gland, droplets: list[kinds.Stamp]) -> None:
     rng = planter.rng
-    turn = _turns(rng, crypt.radius, every=10.2 * planter.px_per_um, share=0.60)
+    turn = _turns(rng, crypt.radius, every=8.4 * planter.px_per_um, share=0.60)
     turn = turn[rng.random(len(turn)) < 0.86]
-    xy = crypt.point(turn, rng.normal(0.59, 0.03, len(turn)))
+    xy = crypt.point(turn, rng.normal(0.60, 0.045, len(turn)))
     press(planter.planes.vacuoles, xy, [droplets[i] for i in rng.integers(12, size=len(turn))])
 
 
 def _plant_lamina_propria(planter: Planter) -> None:
     rng, planes = planter.rng, planter.planes
     for kind, density in (
-        (kinds.LYMPHOCYTE, 2600),
-        (kinds.PLASMA_CELL, 2200),
-        (kinds.FIBROBLAST, 900),
+        (kinds.LYMPHOCYTE, 5200),
+        (kinds.PLASMA_CELL, 4200),
+        (kinds.FIBROBLAST, 1500),
     ):
         xy = planter.scatter(density, NORMAL)
         xy = xy[planes.at(planes.crypts, xy) > 1.08 * RHO_ONE]
@@ -132,7 +132,7 @@ def _lattice(planter: Planter, *, spacing: float) -> Points:
     angle = rng.uniform(0, np.pi)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     xy = grid @ turn + rng.normal(0, 0.055 * spacing, grid.shape)
-    return _fitting(planter, xy, NORMAL, np.full(len(xy), 0.50 * spacing))
+    return _fitting(planter, xy, NORMAL, np.full(len(xy), 0.42 * spacing))
 
 
 def _fitting(planter: Planter, xy: Points, index: int, radii: NDArray[np.float64]) -> Points:
@@ -164,7 +164,7 @@ def plant_tumour(planter: Planter) -> None:
     planes = planter.planes
     dark, pale = planter.stamps(kinds.CARCINOMA), planter.stamps(kinds.VESICULAR)
     crumbs = planter.stamps(kinds.DEBRIS)
-    holes = [kinds.vacuole_stamps(planter.rng, radius, planter.px_per_um) for radius in (9, 13, 17)]
+    holes = [kinds.vacuole_stamps(radius, planter.px_per_um) for radius in (9, 13, 17)]
     for gland, is_cribriform in _tumour_glands(planter):
         lumen = gland.draw(planes.tumour)
         if is_cribriform:
@@ -178,8 +178,8 @@ def plant_tumour(planter: Planter) -> None:
 def _tumour_glands(planter: Planter) -> list[tuple[Gland, bool]]:
     rng, unit = planter.rng, planter.px_per_um
     glands = []
-    for x, y, radius in _crowd(planter, largest=112 * unit, smallest=25 * unit):
-        is_cribriform = radius > 52 * unit and rng.random() < 0.38
+    for x, y, radius in _crowd(planter, largest=95 * unit, smallest=20 * unit):
+        is_cribriform = radius > 45 * unit and rng.random() < 0.38
         wall = rng.uniform(21, 29) * unit
         lumen = 0.03 if is_cribriform else float(np.clip(1 - wall / radius, 0.06, 0.72))
         stretch = (rng.uniform(1.0, 1.28), rng.uniform(0, np.pi))
@@ -192,15 +192,15 @@ def _tumour_glands(planter: Planter) -> list[tuple[Gland, bool]]:
 def _crowd(planter: Planter, *, largest: float, smallest: float) -> list[list[float]]:
     """Return circles (x, y, radius) thrown into the tumour, large ones first, almost touching."""
     rng = planter.rng
-    tries = planter.scatter(2600, TUMOUR)
-    radii = smallest + (largest - smallest) * np.linspace(1, 0, len(tries)) ** 1.7
+    tries = planter.scatter(5000, TUMOUR)
+    radii = smallest + (largest - smallest) * np.linspace(1, 0, len(tries)) ** 2.2
     inside = _fits(planter, tries, TUMOUR, 0.80 * radii)
     candidates = np.column_stack([tries, radii * rng.uniform(0.85, 1.1, len(radii))])[inside]
     kept = np.zeros_like(candidates)
     count = 0
     for circle in candidates:
         gaps = np.hypot(*(kept[:count, :2] - circle[:2]).T)
-        if (gaps > 0.97 * (kept[:count, 2] + circle[2])).all():
+        if (gaps > 0.93 * (kept[:count, 2] + circle[2])).all():
             kept[count] = circle
             count += 1
     return kept[:count].tolist()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])
-_EOSIN = np.array([0.092, 0.954, 0.283])
+_HAEMATOXYLIN = np.array([0.620, 0.735, 0.274])
+_EOSIN = np.array([0.105, 0.945, 0.310])
 """Optical densities of the two stains: A. C. Ruifrok and D. A. Johnston, Analyt. Quant. Cytol.
 Histol. 23 (2001), 291-299."""
 

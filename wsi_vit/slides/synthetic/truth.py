@@ -1,4 +1,4 @@
-"""The truth of a slide: its compartments as a mask, and as outlines along the mask's pixel edges."""
+"""The truth of a slide: compartments as a mask, and as outlines along its pixel edges."""
 
 import json
 from pathlib import Path
