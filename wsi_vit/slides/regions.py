@@ -1,0 +1,48 @@
+"""Small geometry on masks: parts, holes, islands."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+def fill_holes(mask: NDArray[np.bool_], most_cells: float) -> NDArray[np.bool_]:
+    """Fill enclosed holes of at most this many cells; what touches the border is no hole."""
+    labels, count = _label(~mask)
+    small = np.bincount(labels.ravel(), minlength=count + 1) <= most_cells
+    edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    small[np.unique(np.concatenate(edges))] = False
+    small[0] = False
+    return mask | small[labels]
+
+
+def drop_islands(mask: NDArray[np.bool_], most_cells: float) -> NDArray[np.bool_]:
+    """Remove islands of at most this many cells."""
+    labels, count = _label(mask)
+    large = np.bincount(labels.ravel(), minlength=count + 1) > most_cells
+    large[0] = False
+    return large[labels]
+
+
+def grow(
+    mask: NDArray[np.bool_], cells: int, *, within: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Grow a mask by this many cells, only inside `within` where that is given."""
+    if cells < 1 or not mask.any():
+        return mask
+    return np.asarray(ndimage.binary_dilation(mask, iterations=cells, mask=within), np.bool_)
+
+
+def close_gaps(mask: NDArray[np.bool_], cells: int) -> NDArray[np.bool_]:
+    """Close gaps of up to twice this many cells; the border does not eat the mask."""
+    if cells < 1 or not mask.any():
+        return mask
+    grown = ndimage.binary_dilation(mask, iterations=cells)
+    eroded = ndimage.binary_erosion(grown, iterations=cells, border_value=1)
+    return np.asarray(eroded, np.bool_)
+
+
+def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Label the 4-connected parts of a mask; 0 is what is not in it."""
+    labels = np.empty(mask.shape, np.int32)
+    ndimage.label(mask, output=labels)
+    return labels, int(labels.max(initial=0))
