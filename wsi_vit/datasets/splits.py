@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from wsi_vit.cohort import SPLITS, Split
+from wsi_vit.cohort import SPLITS
 from wsi_vit.datasets.allocation import Unit, allocate
 from wsi_vit.errors import DatasetError
 from wsi_vit.section import Section
@@ -88,7 +88,7 @@ class CohortSplit(Section):
     kind: Literal["cohort"] = "cohort"
 
 
-SplitSection = Annotated[
+AnySplit = Annotated[
     PatientSplit | FoldSplit | RegionSplit | CohortSplit, Field(discriminator="kind")
 ]
 """How a dataset is split."""
@@ -233,19 +233,3 @@ def _placed_by_column(rows: Rows) -> Placement:
             remedy="Fill the column for every slide, or use `split: {kind: patients}`",
         )
     return np.where(rows.usable, rows.given, "")
-
-
-__all__ = [
-    "CohortSplit",
-    "FoldSplit",
-    "PatientSplit",
-    "Placement",
-    "RegionSplit",
-    "Rows",
-    "Share",
-    "Sites",
-    "Split",
-    "SplitSection",
-    "assert_disjoint",
-    "place",
-]

@@ -1,0 +1,89 @@
+"""Shards on disk: Arrow IPC streams with the features of `datasets` in their schema.
+
+The stream format (not the file format) is what `datasets` memory-maps. Image and mask columns hold
+the encoded bytes, so writing a shard encodes nothing and reading one copies nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from wsi_vit.errors import DatasetError
+from wsi_vit.labels import LabelMap
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+ROWS_A_BATCH = 256
+"""Rows a record batch: a random read touches one."""
+
+
+def pixel_features() -> "Features":
+    """Return the columns of a shard of pixels, the same for tiles and for image files."""
+    from datasets import Features, Image, Value
+
+    return Features(
+        {
+            "image": Image(),
+            "slide_id": Value("string"),
+            "x": Value("float64"),
+            "y": Value("float64"),
+            "mpp": Value("float64"),
+            "tissue": Value("float32"),
+            "quality": Value("float32"),
+        }
+    )
+
+
+def label_features(labels: LabelMap) -> "Features":
+    """Return the columns of a shard of classes: one training id a row, null where unlabelled."""
+    from datasets import ClassLabel, Features
+
+    return Features({"label": ClassLabel(names=list(labels.names))})
+
+
+def mask_features() -> "Features":
+    """Return the columns of a shard of masks: PNG of training ids, null where unlabelled."""
+    from datasets import Features, Image
+
+    return Features({"mask": Image()})
+
+
+def encoded(data: bytes | None) -> dict[str, bytes | None] | None:
+    """Return encoded image bytes as the `Image` feature stores them; None stays None."""
+    return None if data is None else {"bytes": data, "path": None}
+
+
+def write_stream(path: Path, features: "Features", batches: Iterable[Mapping[str, Any]]) -> int:
+    """Write columns, batch by batch, to an Arrow stream; return how many rows there were."""
+    schema, rows = features.arrow_schema, 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for columns in batches:
+            batch = pa.RecordBatch.from_pydict(dict(columns), schema=schema)
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def in_batches(rows: Sequence[Any], size: int = ROWS_A_BATCH) -> Iterable[Sequence[Any]]:
+    """Yield consecutive slices of at most `size` rows."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def open_stream(path: Path) -> pa.Table:
+    """Memory-map an Arrow stream; nothing is read until it is asked for.
+
+    Raises:
+        DatasetError: The file is missing or is no Arrow stream.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_stream(source).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(
+            f"A shard cannot be read: {str(error).splitlines()[0]}",
+            got=path,
+            remedy="Run `wsi-vit verify` on the store; delete the shard's folder and tile again",
+        ) from error

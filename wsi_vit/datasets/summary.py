@@ -1,0 +1,146 @@
+"""The facts of a dataset: counts by class, split and patient, digests, and what to beware of."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_vit.cohort import SPLITS
+from wsi_vit.datasets.plan import Plan
+from wsi_vit.datasets.shards import open_stream
+from wsi_vit.datasets.splits import Placement, RegionSplit, Rows
+from wsi_vit.datasets.targets import encoded_images
+from wsi_vit.store import digest_of
+
+_MOST_PAIRS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What is written beside the shards."""
+
+    facts: dict[str, Any]
+    splits: dict[str, Any]
+    sidecar: dict[str, Sequence[Any]]
+
+
+def summarise(plan: Plan, rows: Rows, placed: Placement, counts: NDArray[np.int64]) -> Summary:
+    """Count what a dataset holds; `counts` is (rows, classes + 1), ignored pixels last."""
+    keys = _keys(plan, rows)
+    split_digest = digest_of(
+        sorted([key, str(split)] for key, split in zip(keys, placed, strict=True) if split)
+    )
+    regions = isinstance(plan.split, RegionSplit)
+    twins = _twins(plan, keys, placed)
+    sidecar: dict[str, Sequence[Any]] = {
+        "key": keys,
+        "patient": rows.patients.tolist(),
+        "site": rows.sites.tolist(),
+        "split": placed.tolist(),
+        "counts": counts.tolist(),
+    }
+    facts = {
+        "name": plan.name,
+        "task": plan.task,
+        "classes": list(plan.labels.names),
+        "examples": len(keys),
+        "unlabelled": int((~rows.usable).sum()),
+        "left_out": int((rows.usable & (placed == "")).sum()),
+        "splits": {name: _of_split(plan, rows, placed == name, counts) for name in SPLITS},
+        "slides": len(set(rows.slide_ids)),
+        "patients": len(set(rows.patients)),
+        "patients_known": plan.patients_known,
+        "split_kind": plan.split.kind,
+        "split_digest": split_digest,
+        "digest": digest_of({"shape": plan.shape.key, "splits": split_digest}),
+        "estimate": "regions of one patient" if regions else "unseen patients",
+        "duplicates": twins[:_MOST_PAIRS],
+    }
+    facts["warnings"] = list(_warnings(plan, facts, len(twins)))
+    return Summary(facts=facts, splits=_frozen(plan, rows, placed, facts), sidecar=sidecar)
+
+
+def _keys(plan: Plan, rows: Rows) -> list[str]:
+    """Name each example: `slide_id/x_y` for a tile, the image's name for an image."""
+    if plan.shards[0].pixels_file != "tiles.arrow":
+        return [str(name) for name in rows.slide_ids]
+    places = zip(rows.slide_ids, rows.x, rows.y, strict=True)
+    return [f"{slide_id}/{x:.0f}_{y:.0f}" for slide_id, x, y in places]
+
+
+def _of_split(
+    plan: Plan, rows: Rows, chosen: NDArray[np.bool_], counts: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Count one split; a class's `examples` are those that hold any of it."""
+    held = counts[chosen]
+    classes = {
+        name: {
+            "examples": int((held[:, index] > 0).sum()),
+            "patients": len(set(rows.patients[chosen][held[:, index] > 0])),
+            "amount": int(held[:, index].sum()),
+        }
+        for index, name in enumerate(plan.labels.names)
+    }
+    return {
+        "examples": int(chosen.sum()),
+        "slides": len(set(rows.slide_ids[chosen])),
+        "patients": len(set(rows.patients[chosen])),
+        "ignored": int(held[:, -1].sum()),
+        "classes": classes,
+    }
+
+
+def _twins(plan: Plan, keys: Sequence[str], placed: Placement) -> list[list[str]]:
+    """Return groups of byte-identical images that lie in more than one split."""
+    seen = defaultdict[bytes, list[int]](list)
+    for row, data in enumerate(_images(plan)):
+        if data is not None and placed[row]:
+            seen[hashlib.blake2b(data, digest_size=16).digest()].append(row)
+    return [
+        [f"{placed[row]}: {keys[row]}" for row in rows]
+        for rows in seen.values()
+        if len({str(placed[row]) for row in rows}) > 1
+    ]
+
+
+def _images(plan: Plan) -> Iterator[Any]:
+    for shard in plan.shards:
+        yield from encoded_images(open_stream(shard.path), "image")
+
+
+def _warnings(plan: Plan, facts: dict[str, Any], twins: int) -> Iterator[str]:
+    if isinstance(plan.split, RegionSplit):
+        yield (
+            "Split by regions of one patient's slides: scores are no estimate on unseen patients, "
+            "and a model trained on this can never be promoted."
+        )
+    elif not plan.patients_known:
+        yield (
+            "The patients are not known (each file stands for itself): leakage between the splits "
+            "cannot be excluded."
+        )
+    if twins:
+        yield f"{twins} images are, byte for byte, in more than one split (see `duplicates`)."
+    for name, split in facts["splits"].items():
+        lacking = [word for word, held in split["classes"].items() if not held["amount"]]
+        if split["examples"] and lacking:
+            yield f"The {name} split shows no {', '.join(lacking)}."
+
+
+def _frozen(plan: Plan, rows: Rows, placed: Placement, facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "digest": facts["split_digest"],
+        "section": plan.split.model_dump(mode="json"),
+        "estimate": facts["estimate"],
+        "examples": {name: facts["splits"][name]["examples"] for name in SPLITS},
+        "patients": {
+            name: sorted({str(patient) for patient in rows.patients[placed == name]})
+            for name in SPLITS
+        },
+        "left_out": facts["left_out"],
+        "unlabelled": facts["unlabelled"],
+    }
