@@ -1,34 +1,16 @@
 """What the examples of a shard are labelled with: read once, counted, never rewritten."""
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from wsi_vit.datasets.decoding import decode_mask
 from wsi_vit.datasets.example import Task
 from wsi_vit.errors import DatasetError
 from wsi_vit.labels import IGNORE_ID, LabelMap
-
-
-def decode_mask(data: Any) -> NDArray[np.uint8]:
-    """Decode the PNG of a mask to training ids, shape (h, w); `data` is bytes or a buffer.
-
-    Raises:
-        DatasetError: The bytes are no image.
-    """
-    from PIL import Image
-
-    try:
-        return np.array(Image.open(BytesIO(data)), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(
-            "A stored mask cannot be decoded",
-            got=error.__class__.__name__,
-            remedy="Run `wsi-vit verify` on the store, and build the dataset again",
-        ) from error
 
 
 def count_targets(table: pa.Table, labels: LabelMap, task: Task) -> NDArray[np.int64]:

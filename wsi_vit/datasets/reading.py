@@ -1,0 +1,252 @@
+"""Open a dataset and read one split of it, in batches, decoded.
+
+Shards are memory-mapped: opening reads no pixel, and a batch copies only what it decodes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from wsi_vit.cohort import Split
+from wsi_vit.datasets.decoding import Decoder, decode_image, decode_mask, jpeg_decoder
+from wsi_vit.datasets.example import Example, Task
+from wsi_vit.datasets.integrity import refuse_damage
+from wsi_vit.datasets.layout import LABELS_FOLDER, SIDECAR, SIDECAR_FOLDER, shard_paths
+from wsi_vit.datasets.shards import open_stream
+from wsi_vit.datasets.splits import assert_disjoint
+from wsi_vit.labels import LabelMap
+from wsi_vit.store import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class _Streams:
+    """Shards stacked: where row i lies."""
+
+    tables: tuple[pa.Table, ...]
+    column: str
+
+    def chunks(self) -> list[pa.Array]:
+        return [chunk for table in self.tables for chunk in table[self.column].chunks]
+
+
+class _Encoded:
+    """Random access to the encoded bytes of an image column spread over many chunks."""
+
+    def __init__(self, streams: _Streams) -> None:
+        self._chunks = [chunk.field("bytes") for chunk in streams.chunks()]
+        self._ends = np.cumsum([len(chunk) for chunk in self._chunks])
+
+    def __getitem__(self, row: int) -> memoryview:
+        index = int(np.searchsorted(self._ends, row, side="right"))
+        chunk = self._chunks[index]
+        return memoryview(chunk[row - int(self._ends[index]) + len(chunk)].as_buffer())
+
+
+class DatasetExamples:
+    """One split, map-style; names and labels are known without decoding a picture.
+
+    It can be pickled: a worker process opens the shards itself.
+    """
+
+    def __init__(self, folder: Path, task: Task, rows: NDArray[np.int64]) -> None:
+        self.folder = folder
+        self.task: Task = task
+        self.rows = rows
+        """Positions in the whole dataset, int64 (n,)."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        """Return the examples at these positions, decoded, in this order.
+
+        Raises:
+            DatasetError: A stored image cannot be decoded.
+        """
+        return [self._example(index) for index in indices]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "task": self.task, "rows": self.rows}
+
+    def select(self, indices: Sequence[int]) -> "DatasetExamples":
+        """Return some of these examples, in this order."""
+        return DatasetExamples(self.folder, self.task, self.rows[np.asarray(indices, np.int64)])
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the examples."""
+        return self._words(self._sidecar, "key")
+
+    @cached_property
+    def slide_ids(self) -> tuple[str, ...]:
+        """The slide, or image file, of each example."""
+        return self._words(self._pixels, "slide_id")
+
+    @cached_property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of each example."""
+        return self._words(self._sidecar, "patient")
+
+    @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """The site of each example; empty text where unknown."""
+        return self._words(self._sidecar, "site")
+
+    @cached_property
+    def x(self) -> NDArray[np.float64]:
+        """Left edge of each tile, base pixels, (n,)."""
+        return self._pixels["x"].to_numpy()[self.rows]
+
+    @cached_property
+    def y(self) -> NDArray[np.float64]:
+        """Top edge of each tile, base pixels, (n,)."""
+        return self._pixels["y"].to_numpy()[self.rows]
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How much of each class each example holds, (n, classes + 1), ignored pixels last."""
+        counts = self._sidecar["counts"].combine_chunks()
+        return counts.flatten().to_numpy().reshape(len(counts), -1)[self.rows]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The class each example holds most of (its own, for classification), (n,)."""
+        return self.counts[:, :-1].argmax(axis=1)
+
+    @property
+    def decode(self) -> Decoder:
+        """What decodes JPEG here; runs record it, for decoders differ in the last bit."""
+        return jpeg_decoder()
+
+    def encoded(self, index: int) -> bytes:
+        """Return the stored bytes of an image, as the scanner or the tiler encoded them."""
+        return bytes(self._images[int(self.rows[index])])
+
+    def _example(self, index: int) -> Example:
+        row = int(self.rows[index])
+        target = np.array(self.labels[index], dtype=np.uint8)
+        if self.task == "segmentation":
+            target = decode_mask(self._masks[row])
+        return Example(
+            image=decode_image(self._images[row], name=self.keys[index]),
+            target=target,
+            key=self.keys[index],
+            slide_id=self.slide_ids[index],
+            patient=self.patients[index],
+        )
+
+    def _words(self, table: pa.Table, column: str) -> tuple[str, ...]:
+        return tuple(table[column].take(pa.array(self.rows)).to_pylist())
+
+    @cached_property
+    def _streams(self) -> tuple[pa.Table, ...]:
+        return tuple(open_stream(path) for path in shard_paths(self.folder))
+
+    @cached_property
+    def _pixels(self) -> pa.Table:
+        columns = ["slide_id", "x", "y"]
+        return pa.concat_tables([table.select(columns) for table in self._streams])
+
+    @cached_property
+    def _sidecar(self) -> pa.Table:
+        return open_stream(self.folder / SIDECAR_FOLDER / SIDECAR)
+
+    @cached_property
+    def _images(self) -> _Encoded:
+        return _Encoded(_Streams(self._streams, "image"))
+
+    @cached_property
+    def _masks(self) -> _Encoded:
+        paths = shard_paths(self.folder / LABELS_FOLDER)
+        return _Encoded(_Streams(tuple(open_stream(path) for path in paths), "mask"))
+
+
+class TrainingSet:
+    """A dataset with frozen splits, opened and checked."""
+
+    def __init__(self, folder: Path, manifest: Manifest, labels: LabelMap) -> None:
+        self.folder, self.labels = folder, labels
+        self.facts: dict[str, Any] = manifest.facts
+        """The counts and warnings that the card shows."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of content and splits; independent of paths and machines."""
+        return self.facts["digest"]
+
+    @property
+    def split_digest(self) -> str:
+        """Identity of who is in which split."""
+        return self.facts["split_digest"]
+
+    @property
+    def split_kind(self) -> str:
+        """How it was split: patients, folds, regions or cohort."""
+        return self.facts["split_kind"]
+
+    @property
+    def estimate(self) -> Literal["unseen patients", "regions of one patient"]:
+        """What scores on its test split speak of."""
+        return self.facts["estimate"]
+
+    @property
+    def task(self) -> Task:
+        """What its targets are."""
+        return self.facts["task"]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a report must say beside the scores."""
+        return tuple(self.facts["warnings"])
+
+    def examples(self, split: Split) -> DatasetExamples:
+        """Return one split; it may be empty where the recipe asks for none.
+
+        Raises:
+            DatasetError: A shard is missing or damaged.
+        """
+        rows = np.flatnonzero(np.array(self._splits) == split)
+        return DatasetExamples(self.folder, self.task, rows.astype(np.int64))
+
+    def table(self) -> "Dataset":
+        """Return everything as one Hugging Face dataset, memory-mapped, columns joined."""
+        from datasets import Dataset, concatenate_datasets, load_from_disk
+
+        parts = [
+            load_from_disk(str(self.folder / below))
+            for below in ("", LABELS_FOLDER, SIDECAR_FOLDER)
+        ]
+        return concatenate_datasets([p for p in parts if isinstance(p, Dataset)], axis=1)
+
+    @cached_property
+    def _splits(self) -> list[str]:
+        return open_stream(self.folder / SIDECAR_FOLDER / SIDECAR)["split"].to_pylist()
+
+
+def open_dataset(folder: Path) -> TrainingSet:
+    """Open a dataset, and check that it is the one that was built and that no patient straddles.
+
+    Raises:
+        DatasetError: It is damaged, its shards are gone, or a patient is in two splits.
+        StoreError: The folder has no manifest.
+    """
+    manifest = read_manifest(folder)
+    refuse_damage(folder, manifest)
+    labels = LabelMap.model_validate_json((folder / "labels.json").read_text())
+    opened = TrainingSet(folder, manifest, labels)
+    if opened.split_kind != "regions":
+        sidecar = open_stream(folder / SIDECAR_FOLDER / SIDECAR)
+        assert_disjoint(sidecar["patient"].to_pylist(), sidecar["split"].to_pylist())
+    return opened
