@@ -15,6 +15,8 @@ Counts = NDArray[np.int64]
 Scores = NDArray[np.float64]
 """One score a class, shape (..., classes); NaN where a class is absent."""
 
+_BLOCK_PX = 1 << 18
+
 
 def count_pairs(
     truth: NDArray[np.uint8], prediction: NDArray[np.uint8], num_classes: int
@@ -22,15 +24,26 @@ def count_pairs(
     """Count each (truth, prediction) pair; ignored items (255) are left out.
 
     Both arrays have the same shape and hold training ids; the result is (classes, classes).
+
+    Raises:
+        ValueError: The shapes differ, or an id is neither a class nor, in the truth, ignored.
     """
-    # One table of all byte pairs: a pass without a mask, and no wider copy of the pixels than
-    # 16 bits (bincount on int64 pairs takes three times as long).
-    pairs = (truth.astype(np.uint16).ravel() << 8) | prediction.ravel()
-    table = np.bincount(pairs, minlength=65536).reshape(256, 256)
+    if truth.shape != prediction.shape:
+        raise ValueError(f"truth is {truth.shape}, prediction is {prediction.shape}")
+    # One table of all byte pairs: a pass without a mask and without a product. bincount widens
+    # its input to 64 bits, so it is fed blocks that stay in the cache (a third less time at
+    # 2048 x 2048 px, the same below).
+    table = np.zeros(65536, dtype=np.int64)
+    flat_truth, flat_prediction = truth.ravel(), prediction.ravel()
+    for start in range(0, flat_truth.size, _BLOCK_PX):
+        pairs = flat_truth[start : start + _BLOCK_PX].astype(np.uint16) << 8
+        pairs |= flat_prediction[start : start + _BLOCK_PX]
+        table += np.bincount(pairs, minlength=65536)
+    table = table.reshape(256, 256)
     stray = table.sum() - table[:num_classes, :num_classes].sum() - table[IGNORE_ID].sum()
     if stray:
         raise ValueError(f"{stray} pairs hold ids outside 0..{num_classes - 1}")
-    return table[:num_classes, :num_classes].astype(np.int64)
+    return table[:num_classes, :num_classes].copy()
 
 
 def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> Scores:
