@@ -33,8 +33,6 @@ class MaskOptions(Section):
     queries: int = Field(default=10, ge=1)
     """At least one for each class that an image may hold."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    deep_supervision: bool = False
-    """Whether earlier decoder layers learn as well; Mask2Former's always do."""
     points: int = Field(default=1024, ge=16)
     """Points that Mask2Former's losses look at."""
 
@@ -81,7 +79,6 @@ def _maskformer(options: MaskOptions, labels: LabelMap, input_px: int) -> "PreTr
         decoder_config=decoder,
         fpn_feature_size=options.d_model,
         mask_feature_size=options.d_model,
-        use_auxiliary_loss=options.deep_supervision,
         **names_of(labels),
     )
 

@@ -5,6 +5,7 @@ queries of class times mask probability (Cheng et al., 2021, section 3.4). Backg
 like any other here: "no object" is what unused queries say.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -70,6 +71,7 @@ class MaskFormerSection(Section):
         folder = self.start.folder()
         config = read_config(folder, labels=labels)
         _refuse_architecture(config, self.architecture)
+        _learn_from_last_layer(config)
         network = load_network(
             network_class(self.architecture),
             folder,
@@ -148,13 +150,9 @@ class MaskFormer(NetworkModel):
 
         They sum to 1 over classes; their argmax is transformers' semantic map.
         """
-        classes, masks = self._predict(self._pixels(images))[0]
-        inside = masks.float().sigmoid()
-        of_class = classes.float().softmax(-1)[..., :-1]
-        claimed = torch.einsum("bqc,bqhw->bchw", of_class, inside)
-        # Upsampling the few classes is cheaper than the many queries, and commutes with their sum.
-        full = F.interpolate(claimed, size=images.shape[-2:], mode="bilinear").add_(_FLOOR)
-        return full / full.sum(1, keepdim=True)
+        last = self._predict(self._pixels(images))[0]
+        with torch.autocast(last.masks.device.type, enabled=False):
+            return _scores(Prediction(*(part.float() for part in last)), images.shape[-2:])
 
     def backbone(self) -> nn.Module:
         """Return the image encoder."""
@@ -177,6 +175,15 @@ class MaskFormer(NetworkModel):
         if self.training or not self.criterion.sampling:
             return None
         return torch.Generator(self._class_weights.device).manual_seed(0)
+
+
+def _scores(prediction: Prediction, size: Sequence[int]) -> Tensor:
+    """Return what queries claim for each class, normalised, (B, classes, *size)."""
+    of_class = prediction.classes.softmax(-1)[..., :-1]
+    claimed = torch.einsum("bqc,bqhw->bchw", of_class, prediction.masks.sigmoid())
+    # Upsampling the few classes is cheaper than the many queries, and commutes with their sum.
+    full = F.interpolate(claimed, size=tuple(size), mode="bilinear").add_(_FLOOR)
+    return full / full.sum(1, keepdim=True)
 
 
 def criterion_of(config: Any) -> MaskCriterion:
@@ -229,6 +236,16 @@ def _tell_queries_apart(network: "PreTrainedModel") -> None:
     """
     name = "transformer_module.queries_embedder.weight"
     nn.init.normal_(network.base_model.get_parameter(name))
+
+
+def _learn_from_last_layer(config: Any) -> None:
+    """Switch deep supervision off where transformers' MaskFormer cannot do it.
+
+    Its `get_logits` stacks hidden states that its `forward` has dropped (5.17 to 5.23).
+    Mask2Former's works.
+    """
+    if config.model_type == "maskformer":
+        config.use_auxiliary_loss = False
 
 
 def _refuse_architecture(config: "PreTrainedConfig", architecture: Architecture) -> None:

@@ -20,7 +20,7 @@ class HubStart(Section):
     """A checkpoint named as on the Hugging Face hub."""
 
     kind: Literal["hub"] = "hub"
-    id: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    id: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")
     """Such as `google/vit-base-patch16-224-in21k`."""
     revision: str = "main"
     """A branch, a tag or, for reproducible runs, a commit."""

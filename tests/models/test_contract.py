@@ -1,0 +1,126 @@
+"""Every kind of model, small, through the same contract."""
+
+from typing import Any
+
+from tests.contracts.model import LABELS, ModelContract
+from wsi_vit.models.classifier import ClassifierSection, LastBlocks
+from wsi_vit.models.maskformer import MaskFormerSection
+from wsi_vit.models.start import ConfigStart
+
+TINY_VIT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
+TINY_MASKS = {
+    "widths": (16, 16, 32, 32),
+    "d_model": 32,
+    "decoder_layers": 2,
+    "heads": 2,
+    "queries": 6,
+    "points": 64,
+}
+
+
+class TestViT(ModelContract):
+    def make(self) -> Any:
+        return ClassifierSection(start=ConfigStart(options=TINY_VIT), input_px=64).build(
+            LABELS, "classification"
+        )
+
+
+class TestViTAtAnotherSize(ModelContract):
+    """Position encodings for 64 px, interpolated to 96 px."""
+
+    def make(self) -> Any:
+        return ClassifierSection(
+            start=ConfigStart(options=TINY_VIT | {"image_size": 64}), input_px=96
+        ).build(LABELS, "classification")
+
+
+class TestViTWithItsOwnHead(ModelContract):
+    def make(self) -> Any:
+        return ClassifierSection(
+            start=ConfigStart(options=TINY_VIT), input_px=64, pool="cls+mean", label_smoothing=0.1
+        ).build(LABELS, "classification")
+
+    def idle_parameters(self, model: Any) -> list[str]:
+        return []
+
+
+class TestLinearProbe(ModelContract):
+    def make(self) -> Any:
+        return ClassifierSection(
+            start=ConfigStart(options=TINY_VIT), input_px=64, pool="mean", tuning="head"
+        ).build(LABELS, "classification")
+
+
+class TestLastBlocks(ModelContract):
+    def make(self) -> Any:
+        return ClassifierSection(
+            start=ConfigStart(options=TINY_VIT),
+            input_px=64,
+            tuning=LastBlocks(last_blocks=1),
+        ).build(LABELS, "classification")
+
+
+class TestDinov2(ModelContract):
+    def make(self) -> Any:
+        options = {
+            "model_type": "dinov2",
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+        }
+        return ClassifierSection(start=ConfigStart(options=options), input_px=70).build(
+            LABELS, "classification"
+        )
+
+    def idle_parameters(self, model: Any) -> list[str]:
+        return ["network.dinov2.embeddings.mask_token"]  # for masked pre-training alone
+
+
+class TestSwinClassifier(ModelContract):
+    def make(self) -> Any:
+        options = {
+            "model_type": "swin",
+            "image_size": 64,
+            "embed_dim": 16,
+            "depths": [1, 1],
+            "num_heads": [1, 2],
+            "window_size": 4,
+            "drop_path_rate": 0.0,
+        }
+        return ClassifierSection(start=ConfigStart(options=options), input_px=64).build(
+            LABELS, "classification"
+        )
+
+
+class TestMaskFormerOnResNet(ModelContract):
+    def make(self) -> Any:
+        return MaskFormerSection(start=ConfigStart(options=TINY_MASKS), input_px=64).build(
+            LABELS, "segmentation"
+        )
+
+
+class TestMaskFormerOnSwin(ModelContract):
+    def make(self) -> Any:
+        options = TINY_MASKS | {"backbone": "swin", "widths": (32, 64, 128, 256)}
+        return MaskFormerSection(start=ConfigStart(options=options), input_px=64).build(
+            LABELS, "segmentation"
+        )
+
+    def idle_parameters(self, model: Any) -> list[str]:
+        # transformers norms each stage's features; this last norm of Swin itself goes unused.
+        norm = "network.model.pixel_level_module.encoder.model.layernorm"
+        return [f"{norm}.weight", f"{norm}.bias"]
+
+
+class TestMask2Former(ModelContract):
+    def make(self) -> Any:
+        return MaskFormerSection(
+            architecture="mask2former", start=ConfigStart(options=TINY_MASKS), input_px=64
+        ).build(LABELS, "segmentation")
