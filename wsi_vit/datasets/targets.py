@@ -1,7 +1,6 @@
 """What the examples of a shard are labelled with: read once, counted, never rewritten."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa

@@ -1,0 +1,160 @@
+"""Data prove themselves before a GPU is asked for.
+
+The usual traps: a class that no example shows, labels shifted by one, background counted as a class
+by accident, masks that are ignored almost everywhere, a patient in two splits.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_vit.cohort import SPLITS, Split
+from wsi_vit.datasets.example import Example
+from wsi_vit.datasets.reading import DatasetExamples, TrainingSet
+from wsi_vit.datasets.splits import assert_disjoint
+from wsi_vit.errors import DatasetError
+from wsi_vit.labels import IGNORE_ID, LabelMap
+from wsi_vit.section import Section
+
+_SAMPLED = 16
+"""Examples a split that are decoded and counted anew."""
+
+_MOST_IGNORED = 0.95
+
+
+class SplitReport(Section):
+    """What one split holds."""
+
+    examples: int
+    patients: int
+    slides: int
+    amount: dict[str, int]
+    """Pixels (of masks) or examples (of classes), by class."""
+    ignored_share: float
+    """Share of the masks' pixels that count nowhere."""
+    sizes: tuple[str, ...]
+    """Sizes of the examples that were decoded, such as `256x256`, width first."""
+
+
+class LabelReport(Section):
+    """What the labels of a dataset are, to be shown before training."""
+
+    classes: tuple[str, ...]
+    background: str | None
+    background_share: float | None
+    """Share of the labelled pixels or examples, over all splits."""
+    splits: dict[str, SplitReport]
+    warnings: tuple[str, ...]
+
+
+def check_labels(dataset: TrainingSet) -> LabelReport:
+    """Count what each split shows, decode a sample of it, and refuse what cannot be learnt.
+
+    Raises:
+        DatasetError: All faults at once: an empty split, a class that training never shows, labels
+            that are not what was counted when the dataset was built, a patient in two splits.
+    """
+    parts: dict[Split, DatasetExamples] = {name: dataset.examples(name) for name in SPLITS}
+    faults, sampled = list[str](), dict[Split, list[Example]]()
+    for name, examples in parts.items():
+        sampled[name] = _sample(examples)
+        faults += _split_faults(name, examples, sampled[name], dataset)
+    faults += _straddling(parts, dataset.split_kind)
+    if faults:
+        raise DatasetError(
+            f"The dataset must not be trained on: {'; '.join(faults)}",
+            got=dataset.folder,
+            known=dataset.labels.names,
+            remedy="Check the label map's sources, the annotations and the split, and build again",
+        )
+    reports = {name: _report(parts[name], sampled[name], dataset.labels) for name in SPLITS}
+    return LabelReport(
+        classes=dataset.labels.names,
+        background=dataset.labels.background,
+        background_share=_background_share(reports, dataset.labels),
+        splits={str(name): report for name, report in reports.items()},
+        warnings=(*dataset.warnings, *_warnings(reports, dataset.labels)),
+    )
+
+
+def _sample(examples: DatasetExamples) -> list[Example]:
+    """Decode examples spread evenly over the split."""
+    count = min(_SAMPLED, len(examples))
+    return examples.__getitems__([int(i) for i in np.linspace(0, len(examples) - 1, count)])
+
+
+def _split_faults(
+    name: Split, examples: DatasetExamples, sampled: list[Example], dataset: TrainingSet
+) -> Iterator[str]:
+    if not len(examples):
+        if name != "test":
+            yield f"the {name} split is empty"
+        return
+    amount = examples.counts.sum(axis=0)
+    lacking = [word for word, held in zip(dataset.labels.names, amount, strict=False) if not held]
+    if name == "train" and lacking:
+        yield f"training never shows {', '.join(lacking)}"
+    indices = np.linspace(0, len(examples) - 1, len(sampled)).astype(int)
+    unlike = [
+        example.key
+        for example, stored in zip(sampled, examples.counts[indices], strict=True)
+        if not np.array_equal(_counted(example, len(dataset.labels)), stored)
+    ]
+    if unlike:
+        yield f"labels of {', '.join(unlike[:3])} are not what was counted when it was built"
+    shapes = [e.key for e in sampled if e.target.ndim and e.target.shape != e.image.shape[:2]]
+    if shapes:
+        yield f"masks of {', '.join(shapes[:3])} are not the size of their images"
+
+
+def _counted(example: Example, classes: int) -> NDArray[np.int64]:
+    """Count a target as the dataset's `counts` do: training ids, then the ignored."""
+    found = np.bincount(example.target.ravel(), minlength=256)
+    return np.append(found[:classes], found[IGNORE_ID])
+
+
+def _straddling(parts: Mapping[Split, DatasetExamples], split_kind: str) -> Iterator[str]:
+    if split_kind == "regions":
+        return
+    patients = [patient for examples in parts.values() for patient in examples.patients]
+    splits = [str(name) for name, examples in parts.items() for _ in range(len(examples))]
+    try:
+        assert_disjoint(patients, splits)
+    except DatasetError as error:
+        yield f"{error.what} ({error.got})"
+
+
+def _report(examples: DatasetExamples, sampled: list[Example], labels: LabelMap) -> SplitReport:
+    if not len(examples):
+        nothing: dict[str, Any] = {"examples": 0, "patients": 0, "slides": 0, "sizes": ()}
+        return SplitReport(**nothing, amount=dict.fromkeys(labels.names, 0), ignored_share=0.0)
+    amount = examples.counts.sum(axis=0)
+    return SplitReport(
+        examples=len(examples),
+        patients=len(set(examples.patients)),
+        slides=len(set(examples.slide_ids)),
+        amount={name: int(held) for name, held in zip(labels.names, amount, strict=False)},
+        ignored_share=float(amount[-1] / amount.sum()),
+        sizes=tuple(sorted({f"{e.image.shape[1]}x{e.image.shape[0]}" for e in sampled})),
+    )
+
+
+def _background_share(reports: Mapping[Split, SplitReport], labels: LabelMap) -> float | None:
+    if labels.background is None:
+        return None
+    total = sum(sum(report.amount.values()) for report in reports.values())
+    return sum(report.amount[labels.background] for report in reports.values()) / total
+
+
+def _warnings(reports: Mapping[Split, SplitReport], labels: LabelMap) -> Iterator[str]:
+    for name, report in reports.items():
+        if report.ignored_share > _MOST_IGNORED:
+            yield f"{report.ignored_share:.0%} of the {name} split's pixels are ignored."
+    sizes = {size for report in reports.values() for size in report.sizes}
+    if len(sizes) > 1:
+        yield f"Images differ in size ({', '.join(sorted(sizes))}); models resize them."
+    share = _background_share(reports, labels)
+    if share is not None and share > _MOST_IGNORED:
+        yield f"{share:.1%} is {labels.background}: judge by IoU, not by accuracy."
