@@ -11,6 +11,7 @@ WsiVitError
 ├── DatasetError        a dataset that must not be trained on
 ├── ModelError          weights or configuration that do not fit
 ├── TrainingError       a run that cannot go on
+│   └── Stopped             it was asked to stop, kept a checkpoint, and can be resumed
 ├── StoreError          a derived file that is missing, damaged or cannot be written
 ├── RegistryError       a model version that cannot be registered, promoted or loaded
 └── ServiceError        a server (Prefect, MLflow) that cannot be reached or started
@@ -106,6 +107,10 @@ class ModelError(WsiVitError):
 
 class TrainingError(WsiVitError):
     """A run that cannot go on."""
+
+
+class Stopped(TrainingError):  # noqa: N818  (an outcome more than an error)
+    """A run was asked to stop, kept a checkpoint, and can be resumed."""
 
 
 class StoreError(WsiVitError):

@@ -38,6 +38,10 @@ class Model(Protocol):
         """Return the mean loss of a batch, a scalar; normalises the images on their device."""
         ...
 
+    def weigh_classes(self, weights: Tensor | None) -> None:
+        """Weigh classes in the loss, (classes,) float; None weighs all alike."""
+        ...
+
     def scores(self, images: Tensor) -> Tensor:
         """Return softmax-like float32 scores of uint8 images (B, 3, H, W).
 

@@ -1,0 +1,91 @@
+"""What a run says about itself: small records for the journal, the checkpoints and the screen."""
+
+from wsi_vit.section import Section
+from wsi_vit.training.section import Metric
+
+
+class Validation(Section):
+    """What one pass over the validation split found."""
+
+    loss: float
+    """Mean loss over the examples."""
+    metric: Metric
+    value: float | None
+    """The metric that selects; None where nothing can be counted."""
+    counts: tuple[tuple[int, ...], ...]
+    """Confusion counts [truth][prediction], of images or of pixels at the model's size."""
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Larger is better: the metric first, then the lower loss."""
+        return (-1.0 if self.value is None else self.value, -self.loss)
+
+
+class Skipped(Section):
+    """A step that was left out after a rollback, because its loss was not finite."""
+
+    epoch: int
+    step: int
+    """Of the epoch, from 1."""
+    keys: tuple[str, ...]
+    """The examples of its batch."""
+
+
+class Step(Section):
+    """One step of the optimiser, for a progress bar; numbers count from 1."""
+
+    epoch: int
+    step: int
+    """Of the whole run."""
+    steps: int
+    """Of the whole run, if it does not stop early."""
+    loss: float
+    grad_norm: float
+    """Before clipping; not finite where fp16 skipped the step."""
+    learning_rate: float
+    images_per_s: float
+    """Since this process began to train."""
+    seconds_left: float
+    """For the steps that remain, at that pace, without validation."""
+
+
+class Epoch(Section):
+    """One pass over the training split, and what it achieved."""
+
+    number: int
+    """From 1."""
+    step: int
+    """Steps of the run so far."""
+    train_loss: float
+    """Mean over the examples, while learning, augmented."""
+    validation: Validation
+    best: bool
+    """Whether no epoch before was as good."""
+    learning_rate: float
+    """Of the last step."""
+    grad_norm: float
+    """Mean over the steps, before clipping."""
+    seconds: float
+    """Training and validation, without checkpoints."""
+    images_per_s: float
+    """Training only."""
+    data_wait_s: float
+    """Time in which the model waited for images."""
+    step_images: int
+    """Images a step of the optimiser."""
+    micro_batch: int
+    """Images at once on the device when the epoch ended; less than asked for where memory is."""
+    device: str
+    precision: str
+    skipped: tuple[Skipped, ...] = ()
+    """Steps of the run so far that were left out."""
+
+    @property
+    def accumulate(self) -> int:
+        """Forward passes a step."""
+        return -(-self.step_images // self.micro_batch)
+
+    @property
+    def data_wait_share(self) -> float:
+        """Share of the epoch in which the model waited for images."""
+        return self.data_wait_s / self.seconds if self.seconds else 0.0

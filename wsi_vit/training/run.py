@@ -1,0 +1,230 @@
+"""Where a run stands, and how that is kept, found again and rolled back."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from wsi_vit.datasets.example import Examples
+from wsi_vit.errors import Stopped, TrainingError
+from wsi_vit.training.batches import Loaded, balanced_weights, count_classes
+from wsi_vit.training.checkpoints import (
+    Checkpoint,
+    RunState,
+    forget_after,
+    keep_as_best,
+    load_weights,
+    newest_valid,
+    save_checkpoint,
+)
+from wsi_vit.training.engine import Engine, NotFiniteError
+from wsi_vit.training.randomness import random_state, restore_random_state, seed_everything
+from wsi_vit.training.records import Epoch, Skipped, Step, Validation
+
+_ROLLBACKS = 2
+"""A loss that is not finite for the third time is no accident."""
+
+
+class Run:
+    """A training run: an engine, its state, and the folder of its checkpoints."""
+
+    def __init__(self, engine: Engine, folder: Path, *, fingerprint: str, images: int) -> None:
+        self.engine, self.folder, self.training = engine, folder, engine.training
+        self.steps_per_epoch = -(-images // self.training.step_images)
+        self.state = RunState(fingerprint=fingerprint, micro_batch=engine.micro_batch)
+        self._began: tuple[float, int] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run, if it does not stop early."""
+        return self.steps_per_epoch * self.training.epochs
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return (self.state.epoch - 1) * self.steps_per_epoch + self.state.step
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or none got better for as long as the recipe bears."""
+        best, patience = self.state.best, self.training.early_stop_epochs
+        stale = best is not None and patience and len(self.state.epochs) - best.number >= patience
+        return self.state.epoch > self.training.epochs or bool(stale)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a checkpoint within the epoch is due."""
+        every = self.training.checkpoint_every_steps
+        return every is not None and self.state.step % every == 0
+
+    def resume(self) -> None:
+        """Go on from the newest valid checkpoint of this run; without one, begin.
+
+        Raises:
+            TrainingError: The folder belongs to another run.
+        """
+        found = newest_valid(self.folder)
+        if found is None:
+            forget_after(self.folder, None)
+            seed_everything("start", self.training.seed)
+            return
+        if found.state.fingerprint != self.state.fingerprint:
+            raise TrainingError(
+                "These checkpoints belong to a run with other settings, data or model",
+                got=found.folder,
+                remedy="Train into another folder, or delete these checkpoints",
+            )
+        forget_after(self.folder, found)
+        self._take_back(found)
+        epochs = self.state.epochs
+        if epochs and epochs[-1].best and self.state.step == 0:
+            keep_as_best(found.folder)  # a kill may have come between the two
+
+    def weigh_classes(self, train: Examples) -> None:
+        """Tell the model what each class weighs; the split is counted once a run."""
+        if self.training.class_weights == "none":
+            self.engine.model.weigh_classes(None)
+            return
+        counts = self.state.class_counts or count_classes(
+            train, model=self.engine.model, workers=self.training.workers
+        )
+        self._update(class_counts=counts)
+        self.engine.model.weigh_classes(balanced_weights(counts).to(self.engine.device))
+
+    def skips(self, loaded: Loaded) -> bool:
+        """Whether a batch is left out after a rollback."""
+        here = (self.state.epoch, loaded.number + 1)
+        return here in {(skipped.epoch, skipped.step) for skipped in self.state.skipped}
+
+    def pass_over(self) -> None:
+        """Count a step that is left out, so that order and rate stay what they were."""
+        self._update(step=self.state.step + 1)
+
+    def note(
+        self, loaded: Loaded, loss: float, norm: float, *, seconds: float, waited_s: float
+    ) -> None:
+        """Count a step that is done."""
+        self._began = self._began or (time.perf_counter() - seconds, self.step)
+        state, images = self.state, len(loaded.keys)
+        self._update(
+            step=state.step + 1,
+            loss_sum=state.loss_sum + loss * images,
+            norm_sum=state.norm_sum + (norm if math.isfinite(norm) else 0.0),
+            images=state.images + images,
+            seconds=state.seconds + seconds,
+            data_wait_s=state.data_wait_s + waited_s,
+        )
+
+    def add_seconds(self, seconds: float) -> None:
+        """Count time that went into validation."""
+        self._update(validation_s=seconds)
+
+    def told(self, loss: float, norm: float, share: float) -> Step:
+        """Return the record of the step that was just done."""
+        assert self._began is not None
+        since, first = self._began
+        pace = (time.perf_counter() - since) / (self.step - first)
+        return Step(
+            epoch=self.state.epoch,
+            step=self.step,
+            steps=self.steps,
+            loss=loss,
+            grad_norm=norm,
+            learning_rate=self.training.learning_rate * share,
+            images_per_s=self.training.step_images / pace,
+            seconds_left=pace * (self.steps - self.step),
+        )
+
+    def finish_epoch(self, validation: Validation) -> Epoch:
+        """Close the epoch: its record, its checkpoint, and the best one where it is that."""
+        epoch = self._record(validation)
+        self.state = RunState(
+            fingerprint=self.state.fingerprint,
+            epoch=self.state.epoch + 1,
+            micro_batch=self.engine.micro_batch,
+            epochs=(*self.state.epochs, epoch),
+            skipped=self.state.skipped,
+            class_counts=self.state.class_counts,
+        )
+        saved = self.save()
+        if epoch.best:
+            keep_as_best(saved)
+        return epoch
+
+    def save(self) -> Path:
+        """Keep a checkpoint of this very moment."""
+        tensors, plain = random_state()
+        scaler = self.engine.accelerator.scaler
+        self._update(
+            micro_batch=self.engine.micro_batch,
+            random=plain,
+            scaler={} if scaler is None else scaler.state_dict(),
+        )
+        return save_checkpoint(
+            self.folder,
+            "last",
+            self.state,
+            step=self.step,
+            tensors={
+                "model": self.engine.model.state_dict(),
+                "optimiser": self.engine.optimiser.state(),
+                "random": tensors,
+            },
+        )
+
+    def roll_back(self, fault: NotFiniteError) -> None:
+        """Go back to the last good checkpoint, and leave the step at fault out this time.
+
+        Raises:
+            NotFiniteError: There is no checkpoint yet, or it happens for the third time.
+        """
+        skipped = self.state.skipped
+        found = newest_valid(self.folder)
+        if found is None or len(skipped) >= _ROLLBACKS:
+            raise fault
+        self._take_back(found)
+        left_out = Skipped(epoch=fault.epoch, step=fault.number + 1, keys=fault.keys)
+        self._update(skipped=(*skipped, left_out))
+
+    def stopped(self) -> Stopped:
+        """Return what tells the caller that the run was asked to stop."""
+        return Stopped(
+            f"Stopped as asked after step {self.step} of {self.steps}",
+            got=self.folder,
+            remedy="Train again with the same recipe to go on from here",
+        )
+
+    def _take_back(self, found: Checkpoint) -> None:
+        load_weights(self.engine.model, found)
+        self.engine.optimiser.restore(found.tensors("optimiser"))
+        restore_random_state(found.tensors("random"), found.state.random)
+        if self.engine.accelerator.scaler is not None:
+            self.engine.accelerator.scaler.load_state_dict(found.state.scaler)
+        self.engine.micro_batch = found.state.micro_batch
+        self.state = found.state
+        self._began = None
+
+    def _record(self, validation: Validation) -> Epoch:
+        state, best = self.state, self.state.best
+        steps = max(state.step, 1)
+        rates = [group["lr"] for group in self.engine.optimiser.torch.param_groups]
+        return Epoch(
+            number=state.epoch,
+            step=self.step,
+            train_loss=state.loss_sum / max(state.images, 1),
+            validation=validation,
+            best=best is None or validation.rank > best.validation.rank,
+            learning_rate=max(rates),
+            grad_norm=state.norm_sum / steps,
+            seconds=state.seconds + state.validation_s,
+            images_per_s=state.images / state.seconds if state.seconds else 0.0,
+            data_wait_s=state.data_wait_s,
+            step_images=self.training.step_images,
+            micro_batch=self.engine.micro_batch,
+            device=str(self.engine.device),
+            precision=self.training.precision,
+            skipped=state.skipped,
+        )
+
+    def _update(self, **changes: Any) -> None:
+        self.state = self.state.model_copy(update=changes)

@@ -1,0 +1,71 @@
+"""How long, how fast and how carefully to learn."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from wsi_vit.datasets.example import Task
+from wsi_vit.section import Section
+
+AUTO_BATCH = 16
+"""Images a batch where the recipe says `auto`. It is the same on every machine, so that a learning
+rate means the same everywhere; what is found by trial is how many of them fit on the device."""
+
+Metric = Literal["macro_f1", "mean_iou"]
+"""What the best epoch is chosen by."""
+
+
+class TrainingSection(Section):
+    """The `training` section of a recipe."""
+
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int | Literal["auto"] = "auto"
+    """Images a forward pass; `auto` is 16, as many at once as the device holds."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches that make one step of the optimiser."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Highest rate of AdamW, reached after the warm-up."""
+    backbone_rate: float | None = Field(default=None, ge=0)
+    """Highest rate of the pretrained part; absent: the same."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decay of weight matrices; norms, biases and other vectors have none."""
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of all steps in which the rate rises; it falls as a cosine after that."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Longer gradients are shortened to this."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; weights and optimiser stay in 32 bits. fp16 needs a GPU."""
+    freeze_epochs: int = Field(default=0, ge=0)
+    """The pretrained part does not learn in the first so many epochs."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: a class counts in inverse proportion to its share of the training split."""
+    early_stop_epochs: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better one."""
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=2, ge=0)
+    """Threads that read ahead; 0 reads in between."""
+    checkpoint_every_steps: int | None = Field(default=None, ge=1)
+    """Checkpoints within an epoch too; there is always one at its end."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainingSection":
+        if self.batch_size != "auto" and self.batch_size < 1:
+            raise ValueError("batch_size is a positive number, or auto")
+        if self.freeze_epochs >= self.epochs and self.freeze_epochs:
+            raise ValueError("freeze_epochs must be less than epochs, or the backbone never learns")
+        return self
+
+    @property
+    def step_images(self) -> int:
+        """Images that make one step of the optimiser, on every machine."""
+        return self.forward_images * self.accumulate
+
+    @property
+    def forward_images(self) -> int:
+        """Images of a forward pass, before memory is found to be short."""
+        return AUTO_BATCH if self.batch_size == "auto" else self.batch_size
+
+
+def selection_metric(task: Task) -> Metric:
+    """Return what the best epoch of a task is chosen by."""
+    return "macro_f1" if task == "classification" else "mean_iou"
