@@ -69,7 +69,9 @@ class MemorySet:
 class ColourModel(nn.Module):
     """Scores by the distance of (mean or pixel) colour to each class's; `blur` makes it unsure."""
 
-    def __init__(self, labels: LabelMap, task: Task, *, input_px: int = 32, blur: float = 400.0):
+    def __init__(
+        self, labels: LabelMap, task: Task, *, input_px: int = 32, blur: float = 400.0
+    ) -> None:
         super().__init__()
         self.labels, self.task, self.input_px, self.blur = labels, task, input_px, blur
         self.centres = nn.Parameter(torch.tensor(COLOURS[: len(labels)], dtype=torch.float32))

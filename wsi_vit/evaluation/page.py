@@ -51,6 +51,7 @@ figcaption { color: var(--quiet); font-size: 14.5px; margin-top: 7px; max-width:
 .slides { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr));
   gap: 14px 26px; }
 .scroll { overflow-x: auto; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 72px; }
 table { border-collapse: collapse; margin: 12px 0; font-size: 15px;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--quiet); font-size: 14.5px; padding-bottom: 6px; }

@@ -23,7 +23,7 @@ from wsi_vit.store import write_whole
 SlidePicture = tuple[str, Path]
 """A title and a picture of a predicted slide."""
 
-_ROWS_SHOWN = 25
+_ROWS_SHOWN = 12
 
 _CAPTIONS = {
     "overlays": (
@@ -174,11 +174,12 @@ def _figures(folder: Path, names: Sequence[str]) -> Iterator[str]:
 def _tables(evaluation: Evaluation) -> str:
     parts = ["<h2>The figures</h2>", _interval_note(evaluation), _level_table(evaluation)]
     parts += [_class_table(evaluation), _baseline_table(evaluation)]
+    groups = []
     if evaluation.patients > 1:
-        parts.append(_group_table("patient", evaluation.per_patient, evaluation))
-    if evaluation.slides != evaluation.patients and evaluation.slides != evaluation.examples:
-        parts.append(_group_table("slide", evaluation.per_slide, evaluation))
-    return "\n".join(parts)
+        groups.append(_group_table("patient", evaluation.per_patient, evaluation))
+    if evaluation.slides not in (1, evaluation.patients, evaluation.examples):
+        groups.append(_group_table("slide", evaluation.per_slide, evaluation))
+    return "\n".join([*parts, f'<div class="beside">{"".join(groups)}</div>'])
 
 
 def _interval_note(evaluation: Evaluation) -> str:

@@ -19,7 +19,7 @@ def headline_sentence(evaluation: Evaluation) -> str:
     """Return the result in one sentence."""
     score = evaluation.headline
     task = (
-        "named the class of a tile"
+        f"named the class of {'an image' if _of_images(evaluation) else 'a tile'}"
         if evaluation.task == "classification"
         else "drew the classes' outlines"
     )
@@ -71,8 +71,13 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
+def _of_images(evaluation: Evaluation) -> bool:
+    """Say whether every example is a picture of its own, and no tile of a slide."""
+    return evaluation.slides == evaluation.examples
+
+
 def _whom(evaluation: Evaluation) -> str:
-    if evaluation.slides == evaluation.examples:
+    if _of_images(evaluation):
         size = counted(evaluation.examples, "image")
     else:
         tiles, slides = counted(evaluation.examples, "tile"), counted(evaluation.slides, "slide")
