@@ -56,11 +56,10 @@ class Gland:
         steps = np.arange(-self.reach, self.reach + 1, dtype=np.float32)
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         dx, dy = steps[None, :], steps[:, None]
-        z = (dx * cos + dy * sin) / np.float32(self.stretch) + 1j * (
-            (dy * cos - dx * sin) * np.float32(self.stretch)
-        )
-        away = np.abs(z)
-        unit = z / np.maximum(away, np.float32(1e-3))
+        u = (dx * cos + dy * sin) / np.float32(self.stretch)
+        v = (dy * cos - dx * sin) * np.float32(self.stretch)
+        away = np.hypot(u, v)
+        unit = np.asarray(u + 1j * v, np.complex64) / np.maximum(away, np.float32(1e-3))
         share = away / (np.float32(self.radius) * self._outline_of(unit))
         bent = np.interp(share, [0, self.lumen, 1, 1.42], [0, 0.4, 1, 1.42])
         rho = np.minimum(bent * RHO_ONE, 255).astype(np.uint8)
@@ -68,7 +67,7 @@ class Gland:
         np.minimum(target, rho, out=target)
         return inside
 
-    def _outline_of(self, unit: NDArray[np.complex64]) -> NDArray[np.float32]:
+    def _outline_of(self, unit: NDArray[np.complexfloating]) -> NDArray[np.float32]:
         """Return the outline at unit complex z = e**it: Re(z**k * e**ip) is cos(kt + p)."""
         square = unit * unit
         cube = square * unit

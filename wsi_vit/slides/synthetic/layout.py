@@ -19,7 +19,8 @@ from wsi_vit.slides.synthetic.settings import (
 _LEAST_SHARE = {TUMOUR: 0.18, NORMAL: 0.14, STROMA: 0.16, MUCUS: 0.06}
 """Share of the tissue each compartment must hold, so that whole tiles fit into it."""
 
-_TRIES = 40
+_TRIES = 12
+"""Layouts drawn anew before the best of them is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,12 @@ class _Frame:
 
 def lay_out(rng: np.random.Generator, section: SyntheticSection) -> Layout:
     """Return compartments in which every class is large enough to hold whole tiles."""
-    layouts = (_attempt(rng, section) for _ in range(_TRIES))
-    return next((item for item in layouts if _shortfall(item) <= 0), None) or min(
-        (_attempt(rng, section) for _ in range(_TRIES)), key=_shortfall
-    )
+    best = _attempt(rng, section)
+    for _ in range(_TRIES):
+        if _shortfall(best) <= 0:
+            break
+        best = min(best, _attempt(rng, section), key=_shortfall)
+    return best
 
 
 def _shortfall(layout: Layout) -> float:
@@ -88,7 +91,7 @@ def _frame(rng: np.random.Generator, shape: tuple[int, int], inward: tuple[float
     return _Frame(
         depth=x * inward[0] + y * inward[1] + reach,
         along=y * inward[0] - x * inward[1],
-        tissue=_largest(ndimage.binary_fill_holes(tissue)),
+        tissue=_largest(np.asarray(ndimage.binary_fill_holes(tissue), bool)),
         deepest=2 * reach,
         widest=2 * _support(wide, high, (-inward[1], inward[0])),
     )
@@ -132,23 +135,30 @@ def _pools(rng: np.random.Generator, frame: _Frame, thick: float) -> NDArray[np.
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labelled, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    return labelled == 1 + int(np.argmax(np.bincount(labelled.ravel())[1:]))
+    parts = _parts(mask)
+    return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+
+
+def _parts(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Number the connected parts of a mask from 1; 0 is outside."""
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=parts)
+    return parts
 
 
 def _tidy(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give specks too small to be outlined by a person to the compartment around them."""
     least = ids.size // 4000
     for index in (TUMOUR, NORMAL, MUCUS, STROMA):
-        labelled, _ = ndimage.label(ids == index)
+        labelled = _parts(ids == index)
         small = np.bincount(labelled.ravel()) < least
         small[0] = False
         specks = small[labelled]
         if specks.any():
-            nearest = ndimage.distance_transform_edt(
-                specks | (ids == 0), return_distances=False, return_indices=True
+            nearest = np.zeros((2, *ids.shape), np.int32)
+            hollow = specks | (ids == 0)
+            ndimage.distance_transform_edt(
+                hollow, return_distances=False, return_indices=True, indices=nearest
             )
-            ids = np.where(specks, ids[tuple(nearest)], ids)
+            ids = np.where(specks, ids[nearest[0], nearest[1]], ids)
     return ids

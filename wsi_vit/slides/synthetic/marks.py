@@ -15,9 +15,7 @@ def pen_stroke(rng: np.random.Generator, tissue: NDArray[np.bool_], *, width: fl
 
     `width` is in cells. The line runs where a pathologist draws it: along the tissue's edge.
     """
-    outside = ndimage.distance_transform_edt(~tissue)
-    inside = ndimage.distance_transform_edt(tissue)
-    away = (outside - inside).astype(np.float32)
+    away = _distance(~tissue) - _distance(tissue)
     rows, columns = tissue.shape
     y, x = np.ogrid[:rows, :columns]
     angle, span = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 0.9)
@@ -26,6 +24,11 @@ def pen_stroke(rng: np.random.Generator, tissue: NDArray[np.bool_], *, width: fl
     line = np.clip((width - np.abs(away - 0.4 * width)) / 3 + 0.5, 0, 1)
     streaks = 0.8 + 0.2 * np.sin(away * 1.3)
     return (line * end * streaks).astype(np.float32)
+
+
+def _distance(mask: NDArray[np.bool_]) -> Field:
+    """Return how far each cell of a mask is from the outside, in cells."""
+    return np.asarray(ndimage.distance_transform_edt(mask), np.float32)
 
 
 def sprinkle_dust(rng: np.random.Generator, picture: NDArray[np.uint8], *, unit: float) -> None:

@@ -1,11 +1,13 @@
 """Smooth randomness: fields on the coarse grid, and small textures that tile without a seam."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Field = NDArray[np.float32]
-"""Values on a grid, shape (rows, columns)."""
+Field = NDArray[Any]
+"""Values on a grid, float32 of shape (rows, columns)."""
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int], *, wavelength: float) -> Field:
@@ -34,7 +36,7 @@ def _interpolated(knots: Field, at: Field) -> Field:
     )
     last = len(knots) - 1
     parts = [w * knots[np.clip(base + k - 1, 0, last)] for k, w in enumerate(weights)]
-    return np.sum(parts, axis=0, dtype=np.float32)
+    return np.asarray(sum(parts), np.float32)
 
 
 def tiling_noise(

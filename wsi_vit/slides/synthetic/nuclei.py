@@ -95,7 +95,7 @@ def vacuole_stamps(radius_um: float, px_per_um: float) -> list[Stamp]:
     for _ in range(12):
         radius = radius_um * px_per_um * rng.uniform(0.8, 1.2)
         dx, dy = _patch(1.3 * radius)
-        angle, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.25)
+        angle, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.3)
         u = (dx * np.cos(angle) + dy * np.sin(angle)) / stretch
         v = (dy * np.cos(angle) - dx * np.sin(angle)) * stretch
         away = np.hypot(u, v) / radius

@@ -107,7 +107,7 @@ class Painter:
             band.haematoxylin[:] += debris * _F(0.26) * band.grain
         drops = _SHARE[self.planes.band(self.planes.vacuoles, band.top, band.bottom)]
         if drops.any():
-            band.cover(drops, _F(0.05) + _F(0.13) * band.grain, _F(0.035))
+            band.cover(drops, _F(0.05) + _F(0.13) * band.grain, 0.035)
 
     def _add_nuclei(self, band: _Band) -> None:
         nuclei = self.planes.band(self.planes.nuclei, band.top, band.bottom)

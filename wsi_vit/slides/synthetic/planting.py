@@ -90,24 +90,27 @@ def plant_mucosa(planter: Planter) -> None:
         for x, y in centres.tolist()
     ]
     epithelium = planter.stamps(kinds.COLONOCYTE)
-    droplets = kinds.vacuole_stamps(4.9, unit)
+    droplets = kinds.vacuole_stamps(5.0, unit), kinds.vacuole_stamps(3.6, unit)
     for crypt in crypts:
         crypt.draw(planter.planes.crypts)
         _plant_goblets(planter, crypt, droplets)
     turns = [(c, _turns(rng, c.radius, every=5.6 * unit, share=0.86)) for c in crypts]
     for crypt, turn in turns:
         share = rng.normal(0.87, 0.025, len(turn))
-        angles = crypt.radial(turn) + rng.normal(np.pi / 2 * (rng.random() < 0.15), 0.25)
+        angles = crypt.radial(turn) + rng.normal(0, 0.25, len(turn))
         press_turned(rng, planter.planes.nuclei, crypt.point(turn, share), angles, epithelium)
     _plant_lamina_propria(planter)
 
 
-def _plant_goblets(planter: Planter, crypt: Gland, droplets: list[kinds.Stamp]) -> None:
+def _plant_goblets(planter: Planter, crypt: Gland, droplets: tuple[list[kinds.Stamp], ...]) -> None:
+    """Plant goblet cells: a round body towards the base, narrowing towards the lumen."""
     rng = planter.rng
-    turn = _turns(rng, crypt.radius, every=8.4 * planter.px_per_um, share=0.60)
+    turn = _turns(rng, crypt.radius, every=11.0 * planter.px_per_um, share=0.60)
     turn = turn[rng.random(len(turn)) < 0.86]
-    xy = crypt.point(turn, rng.normal(0.60, 0.045, len(turn)))
-    press(planter.planes.vacuoles, xy, [droplets[i] for i in rng.integers(12, size=len(turn))])
+    share = rng.normal(0.66, 0.025, len(turn))
+    for stamps, depth in zip(droplets, (0.0, 0.13), strict=True):
+        xy = crypt.point(turn, share - depth)
+        press(planter.planes.vacuoles, xy, [stamps[i] for i in rng.integers(12, size=len(turn))])
 
 
 def _plant_lamina_propria(planter: Planter) -> None:
@@ -144,7 +147,7 @@ def _fits(
     planter: Planter, xy: Points, index: int, radii: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     width, height = planter.planes.width, planter.planes.height
-    kept = ((xy > 0) & (xy < (width, height))).all(axis=1)
+    kept = np.asarray(((xy > 0) & (xy < (width, height))).all(axis=1))
     for angle in np.arange(12) * np.pi / 6:
         kept &= planter.is_in(xy + radii[:, None] * (np.cos(angle), np.sin(angle)), index)
     return kept
@@ -237,9 +240,7 @@ def _line(planter: Planter, gland: Gland, stamps: list[list[kinds.Stamp]]) -> No
     rng, planes, unit = planter.rng, planter.planes, planter.px_per_um
     wall = gland.radius * (1 - gland.lumen)
     rows = max(int(wall / (8.6 * unit)), 2)
-    shares = np.linspace(
-        1 - 6.0 * unit / gland.radius, gland.lumen + 0.32 * (1 - gland.lumen), rows
-    )
+    shares = np.linspace(1 - 6.0 * unit / gland.radius, _innermost(gland), rows)
     for share in shares[shares > 0.05]:
         turn = _turns(rng, gland.radius, every=rng.uniform(8.0, 9.4) * unit, share=share)
         jitter = rng.normal(0, 2.2 * unit / gland.radius, len(turn))
@@ -247,6 +248,11 @@ def _line(planter: Planter, gland: Gland, stamps: list[list[kinds.Stamp]]) -> No
         free = (planes.at(planes.vacuoles, xy) < 60) & (planes.at(planes.tumour, xy) > 75)
         angles = gland.radial(turn) + rng.normal(0, 0.38, len(turn))
         press_turned(rng, planes.nuclei, xy[free], angles[free], stamps)
+
+
+def _innermost(gland: Gland) -> float:
+    """Return where the innermost row of nuclei lies; solid nests are filled to the centre."""
+    return 0.1 if gland.lumen < 0.06 else gland.lumen + 0.32 * (1 - gland.lumen)
 
 
 def _plant_desmoplasia(planter: Planter) -> None:
@@ -281,7 +287,7 @@ def plant_stroma(planter: Planter) -> None:
 def plant_mucus(planter: Planter) -> None:
     """Plant strips of tumour cells afloat in the pools, and a few inflammatory cells."""
     rng, planes, unit = planter.rng, planter.planes, planter.px_per_um
-    centres = planter.scatter(9, MUCUS)
+    centres = planter.scatter(16, MUCUS)
     centres = _fitting(planter, centres, MUCUS, np.full(len(centres), 55 * unit))
     stamps = planter.stamps(kinds.CARCINOMA)
     for x, y in centres.tolist():

@@ -47,4 +47,4 @@ def all_textures() -> Textures:
 def _ridges(rng: np.random.Generator, sigma: float) -> Field:
     """Return bright lines where noise crosses its median, brighter in some places than others."""
     crossing = 1 - np.abs(2 * tiling_noise(rng, SIDE, sigma=(sigma, sigma * 1.6)) - 1)
-    return crossing**9 * tiling_noise(rng, SIDE, sigma=(2 * sigma, 2 * sigma))
+    return crossing**12 * tiling_noise(rng, SIDE, sigma=(2 * sigma, 2 * sigma))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -47,7 +48,7 @@ def _polygons(inside: NDArray[np.bool_]) -> list[list[list[list[int]]]]:
     return [[_ring(part.exterior), *map(_ring, part.interiors)] for part in polygons]
 
 
-def _ring(ring: object) -> list[list[int]]:
+def _ring(ring: Any) -> list[list[int]]:
     import shapely
 
     corners = np.rint(shapely.get_coordinates(ring)).astype(int) * MASK_FACTOR
