@@ -14,7 +14,7 @@ from wsi_vit.geometry import Region
 from wsi_vit.slides.slide import Slide
 
 _BLOCK_CELLS = 256
-_LEAST_CELLS = 16
+_LEAST_CELLS = 8
 """An unreadable block is halved down to this, so that one bad tile hides little around it."""
 
 

@@ -32,13 +32,15 @@ class PenSection(Section):
     """What counts as a pen mark; lengths on the glass."""
 
     min_density: float = Field(default=0.2, gt=0)
-    """Least optical density (of the most absorbed colour) of a mark's core."""
+    """Least optical density (of the most absorbed colour) of a green or blue mark's core."""
+    red_density: float = Field(default=0.25, gt=0)
+    """The same of a red mark's: pink collagen has the hue of red ink, but is paler."""
     pale_density: float = Field(default=0.08, gt=0)
     """Least optical density of the paler ink around the core."""
     black_density: float = Field(default=0.7, gt=0)
     """Least mean optical density of black ink."""
-    drop_um2: float = Field(default=10_000.0, ge=0)
-    """Cores up to this area are stain or dust: a pen's dot is wider than 110 µm."""
+    drop_um2: float = Field(default=5_000.0, ge=0)
+    """Cores up to this area are stain or dust: a pen's dot is wider than 80 µm."""
     reach_um: float = Field(default=240.0, ge=0)
     """How far from its core a mark may run on in paler ink."""
     rim_um: float = Field(default=24.0, ge=0)
@@ -64,11 +66,10 @@ def find_pen(
 def _is_core(density: NDArray[np.float32], section: PenSection) -> NDArray[np.bool_]:
     red, green, blue = np.moveaxis(density, -1, 0)
     most = density.max(axis=-1)
-    coloured = (red > _COLD * green) | ((blue > _WARM_BLUE * green) & (red < _WARM_RED * green))
+    cold = (red > _COLD * green) & (most > section.min_density)
+    warm = (blue > _WARM_BLUE * green) & (red < _WARM_RED * green) & (most > section.red_density)
     dark = density.mean(axis=-1) > section.black_density
-    return (coloured & (most > section.min_density)) | (
-        dark & (density.min(axis=-1) > _NEUTRAL * most)
-    )
+    return cold | warm | (dark & (density.min(axis=-1) > _NEUTRAL * most))
 
 
 def _is_pale(density: NDArray[np.float32], section: PenSection) -> NDArray[np.bool_]:

@@ -53,7 +53,7 @@ def _is_copy(
     """Say whether the output is a piece of the input, pixel for pixel."""
     return all(
         step[axis] == 1
-        and start[axis].is_integer()
+        and start[axis] % 1 == 0
         and start[axis] >= 0
         and start[axis] + size[axis] <= shape[1 - axis]
         for axis in (0, 1)

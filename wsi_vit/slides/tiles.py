@@ -134,8 +134,10 @@ class _Tally:
 
     kept: list[Region] = field(default_factory=list)
     blurred: int = 0
+    """Less sharp than asked."""
     invalid: list[dict[str, Any]] = field(default_factory=list)
     without_tissue: int = 0
+    """Readable, but its overview was not, and what was read of that shows too little tissue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,9 @@ def _make_tiles(
     tally = _Tally()
     cut = partial(_cut, slide, slide_id, section)
     tiles = _in_order(cut, plan)
-    count = write_shard(folder / "tiles.arrow", _kept_rows(tiles, plan, tally, progress))
+    least = section.grid.min_tissue
+    rows = _kept_rows(tiles, plan, tally, least=least, progress=progress)
+    count = write_shard(folder / "tiles.arrow", rows)
     _refuse_too_many_invalid(slide, tally, count, section)
     if count == 0:
         raise _no_tissue(slide, plan.mask, section.grid)
@@ -212,7 +216,12 @@ def _in_order(cut: Callable[..., list[_Tile]], plan: TilePlan) -> Iterator[_Tile
 
 
 def _kept_rows(
-    tiles: Iterable[_Tile], plan: TilePlan, tally: _Tally, progress: Progress | None
+    tiles: Iterable[_Tile],
+    plan: TilePlan,
+    tally: _Tally,
+    *,
+    least: float,
+    progress: Progress | None,
 ) -> Iterator[TileRow]:
     """Yield the rows worth writing and count the rest."""
     for done, (tile, share) in enumerate(zip(tiles, plan.tissue, strict=True), start=1):
@@ -222,7 +231,7 @@ def _kept_rows(
         elif tile.row:
             tally.kept.append(tile.region)
             yield tile.row
-        elif share > 0:
+        elif share > 0 and share >= least:
             tally.blurred += 1
         else:
             tally.without_tissue += 1
@@ -256,6 +265,7 @@ def _facts(
         "pen_share": float(plan.mask.is_pen.mean()),
         "tiles": len(tally.kept),
         "blurred": tally.blurred,
+        "tissue_unknown": tally.without_tissue,
         "invalid": tally.invalid,
     }
 

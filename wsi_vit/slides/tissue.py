@@ -62,8 +62,15 @@ class TissueMask:
         return float(self.is_tissue.mean())
 
     def coverage(self, regions: Sequence[Region]) -> NDArray[np.float64]:
-        """Return the share of each region that is tissue, from 0 to 1, exact to part of a cell."""
-        return _shares(self.is_tissue, self.base_px_per_cell, regions)
+        """Return the share of each region that is tissue, from 0 to 1, exact to part of a cell.
+
+        Where a part of a region is unreadable, the share is that of the rest of it.
+        """
+        shares = _shares(self.is_tissue, self.base_px_per_cell, regions)
+        if not self.is_unreadable.any():
+            return shares
+        known = 1 - self.unreadable(regions)
+        return np.where(known > 1e-9, np.minimum(shares / np.maximum(known, 1e-9), 1.0), 0.0)
 
     def unreadable(self, regions: Sequence[Region]) -> NDArray[np.float64]:
         """Return the share of each region whose overview could not be read."""
