@@ -33,7 +33,7 @@ _CAPTIONS = {
     "right": "Tiles the model was surest of, and right about; classes take turns.",
     "wrong": "Tiles the model was surest of, and wrong about: the true class, then its answer.",
     "confusion": "Where the classes are confused. Each row is a true class and adds up to 100 %.",
-    "classes": "Every class by itself. The dark line is the 95 % interval over patients.",
+    "classes": "Every class by itself.",
     "roc": "How well each class can be told from the rest at every threshold.",
     "reliability": (
         "Whether a confidence means what it says: bars on the dotted line would be perfect."
@@ -75,7 +75,7 @@ def write_report(
         [
             _opening(evaluation, about),
             _pictures(run / "figures", slides),
-            _charts(run / "figures"),
+            _charts(run / "figures", intervals=evaluation.interval_reason is None),
             _tables(evaluation),
             _reproduce(evaluation, about, recipe.read_text() if recipe.exists() else ""),
         ]
@@ -154,21 +154,23 @@ def _pictures(folder: Path, slides: Sequence[SlidePicture]) -> str:
         for title, path in slides
     )
     parts = [f'<div class="slides">{shown}</div>'] if shown else []
-    parts += list(_figures(folder, _PICTURES))
+    parts += list(_figures(folder, _PICTURES, _CAPTIONS))
     return "\n".join(["<h2>What it sees</h2>", *parts]) if parts else ""
 
 
-def _charts(folder: Path) -> str:
-    charts = "\n".join(_figures(folder, _CHARTS))
+def _charts(folder: Path, *, intervals: bool) -> str:
+    said = f"{_CAPTIONS['classes']} The dark line is the 95 % interval over patients."
+    captions = {**_CAPTIONS, "classes": said} if intervals else _CAPTIONS
+    charts = "\n".join(_figures(folder, _CHARTS, captions))
     return f'<h2>How good it is</h2>\n<div class="charts">{charts}</div>' if charts else ""
 
 
-def _figures(folder: Path, names: Sequence[str]) -> Iterator[str]:
+def _figures(folder: Path, names: Sequence[str], captions: Mapping[str, str]) -> Iterator[str]:
     for name in names:
         path = folder / f"{name}.png"
         if path.exists():
             css = "wide" if name in _WIDE or name in _PICTURES else ""
-            yield picture(path, alt=_CAPTIONS[name], caption=_CAPTIONS[name], css=css)
+            yield picture(path, alt=captions[name], caption=captions[name], css=css)
 
 
 def _tables(evaluation: Evaluation) -> str:
