@@ -69,12 +69,12 @@ def check_labels(dataset: TrainingSet) -> LabelReport:
             known=dataset.labels.names,
             remedy="Check the label map's sources, the annotations and the split, and build again",
         )
-    reports = {name: _report(parts[name], sampled[name], dataset.labels) for name in SPLITS}
+    reports = {str(name): _report(parts[name], sampled[name], dataset.labels) for name in SPLITS}
     return LabelReport(
         classes=dataset.labels.names,
         background=dataset.labels.background,
         background_share=_background_share(reports, dataset.labels),
-        splits={str(name): report for name, report in reports.items()},
+        splits=reports,
         warnings=(*dataset.warnings, *_warnings(reports, dataset.labels)),
     )
 
@@ -141,14 +141,14 @@ def _report(examples: DatasetExamples, sampled: list[Example], labels: LabelMap)
     )
 
 
-def _background_share(reports: Mapping[Split, SplitReport], labels: LabelMap) -> float | None:
+def _background_share(reports: Mapping[str, SplitReport], labels: LabelMap) -> float | None:
     if labels.background is None:
         return None
     total = sum(sum(report.amount.values()) for report in reports.values())
     return sum(report.amount[labels.background] for report in reports.values()) / total
 
 
-def _warnings(reports: Mapping[Split, SplitReport], labels: LabelMap) -> Iterator[str]:
+def _warnings(reports: Mapping[str, SplitReport], labels: LabelMap) -> Iterator[str]:
     for name, report in reports.items():
         if report.ignored_share > _MOST_IGNORED:
             yield f"{report.ignored_share:.0%} of the {name} split's pixels are ignored."

@@ -33,7 +33,7 @@ def decode_image(data: Any, *, name: str) -> NDArray[np.uint8]:
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(
             f"The stored image of {name} cannot be decoded",
-            got=error.__class__.__name__,
+            got=f"{error.__class__.__name__}: {error}",
             remedy="Run `wsi-vit verify` on the store, delete the damaged shard and make it again",
         ) from error
 

@@ -48,7 +48,8 @@ class _Encoded:
     def __getitem__(self, row: int) -> memoryview:
         index = int(np.searchsorted(self._ends, row, side="right"))
         chunk = self._chunks[index]
-        return memoryview(chunk[row - int(self._ends[index]) + len(chunk)].as_buffer())
+        buffer = chunk[row - int(self._ends[index]) + len(chunk)].as_buffer()
+        return memoryview(buffer).cast("B")  # Arrow calls its bytes signed; decoders refuse that
 
 
 class DatasetExamples:

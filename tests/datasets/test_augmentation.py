@@ -1,0 +1,233 @@
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import Tensor
+
+from wsi_vit.datasets.augmentation import Augmentation, augment
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def only(part: str, **values: Any) -> Augmentation:
+    return Augmentation.model_validate({"preset": "none", part: {"probability": 1.0, **values}})
+
+
+def tissue(batch: int = 6, height: int = 32, width: int = 32) -> Tensor:
+    """H&E-like colours: pink to violet, smooth."""
+    coarse = torch.rand((batch, 3, 4, 4), generator=seeded(7))
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    centre = torch.tensor([190.0, 130.0, 180.0])[:, None, None]
+    return (centre + 60 * (smooth - 0.5)).round().to(torch.uint8)
+
+
+def masks_of(images: Tensor) -> Tensor:
+    return (images[:, 0] > 190).long()
+
+
+class TestEveryPart:
+    def test_shapes_and_types_stay_and_what_was_given_is_left_alone(self) -> None:
+        images = tissue()
+        masks = masks_of(images)
+        before = images.clone(), masks.clone()
+        changed, moved = augment(images, masks, Augmentation(preset="strong"), seeded())
+        assert (changed.dtype, moved.dtype) == (torch.uint8, torch.int64)
+        assert (changed.shape, moved.shape) == (images.shape, masks.shape)
+        assert torch.equal(images, before[0])
+        assert torch.equal(masks, before[1])
+        assert not torch.equal(changed, images)
+
+    def test_class_ids_stay(self) -> None:
+        targets = torch.arange(6)
+        _, same = augment(tissue(), targets, Augmentation(preset="strong"), seeded())
+        assert torch.equal(same, targets)
+
+    def test_the_seed_decides(self) -> None:
+        images = tissue()
+        runs = [augment(images, masks_of(images), Augmentation(), seeded(s)) for s in (1, 1, 2)]
+        assert torch.equal(runs[0][0], runs[1][0])
+        assert torch.equal(runs[0][1], runs[1][1])
+        assert not torch.equal(runs[0][0], runs[2][0])
+
+    def test_the_preset_none_changes_nothing(self) -> None:
+        images = tissue()
+        same, masks = augment(images, masks_of(images), Augmentation(preset="none"), seeded())
+        assert torch.equal(same, images)
+        assert torch.equal(masks, masks_of(images))
+
+    @given(
+        seed=st.integers(0, 10_000),
+        preset=st.sampled_from(["histology", "strong", "scenes"]),
+        size=st.sampled_from([(24, 24), (24, 36), (35, 17)]),
+    )
+    def test_masks_stay_integral_and_nothing_new_appears_but_255(
+        self, seed: int, preset: str, size: tuple[int, int]
+    ) -> None:
+        images = tissue(3, *size)
+        masks = masks_of(images) * 3 + 1
+        masks[:, :4] = 255
+        section = Augmentation.model_validate({"preset": preset})
+        _, moved = augment(images, masks, section, seeded(seed))
+        assert set(moved.unique().tolist()) <= {1, 4, 255}
+
+
+class TestGeometry:
+    @pytest.mark.parametrize("part", ["flip", "quarter_turns", "rotate", "scale"])
+    def test_a_mask_moves_with_its_image(self, part: str) -> None:
+        values = {"degrees": 30.0} if part == "rotate" else {}
+        blocks = torch.zeros((8, 40, 40), dtype=torch.long)
+        blocks[:, 8:20, 24:36] = 1
+        images = (blocks[:, None].expand(-1, 3, -1, -1) * 200).to(torch.uint8)
+        changed, moved = augment(images, blocks, only(part, **values), seeded())
+        assert not torch.equal(moved, blocks)
+        seen = moved != 255
+        agree = ((changed[:, 0] > 100).long() == moved)[seen]
+        assert agree.float().mean() > 0.995
+
+    def test_flips_and_quarter_turns_lose_no_pixel(self) -> None:
+        images = tissue(16)
+        section = Augmentation.model_validate(
+            {"preset": "none", "flip": {}, "quarter_turns": {"probability": 0.75}}
+        )
+        changed, _ = augment(images, torch.zeros(16), section, seeded())
+        for before, after in zip(images, changed, strict=True):
+            turns = [torch.rot90(before, k, (1, 2)) for k in range(4)]
+            symmetries = [*turns, *(turn.flip(2) for turn in turns)]
+            assert any(torch.equal(after, symmetry) for symmetry in symmetries)
+
+    def test_all_eight_symmetries_come_up(self) -> None:
+        image = tissue(1).expand(400, -1, -1, -1)
+        section = Augmentation.model_validate(
+            {
+                "preset": "none",
+                "flip": {"probability": 0.5, "upside_down": 0.5},
+                "quarter_turns": {"probability": 0.75},
+            }
+        )
+        changed, _ = augment(image, torch.zeros(400), section, seeded())
+        _, counts = torch.unique(changed.flatten(1), dim=0, return_counts=True)
+        assert len(counts) == 8
+        assert counts.min() > 25
+
+    def test_a_known_angle_turns_by_that_angle_on_an_oblong_image(self) -> None:
+        image = torch.zeros((1, 3, 120, 200), dtype=torch.uint8)
+        image[:, :, 59:61, 80:120] = 255  # a level bar of 40 px
+        section = only("rotate", degrees=90.0)
+        for seed in range(5):
+            angle = np.deg2rad(float(torch.rand((1, 1), generator=_third(seed)) * 180 - 90))
+            changed, _ = augment(image, torch.zeros(1), section, seeded(seed))
+            y, x = np.nonzero(changed[0, 0].numpy() > 60)
+            direction = np.linalg.svd(np.c_[x - x.mean(), y - y.mean()], full_matrices=False)[2][0]
+            # y points down, so a positive angle turns the bar the other way on paper.
+            assert abs(np.dot(direction, [np.cos(angle), -np.sin(angle)])) > 0.998
+            assert 36 < np.hypot(np.ptp(x), np.ptp(y)) < 44
+
+    def test_shrinking_ignores_what_lies_outside_and_mirrors_the_image(self) -> None:
+        images = tissue(4)
+        section = only("scale", smallest=0.5, largest=0.5)
+        changed, moved = augment(images, masks_of(images), section, seeded())
+        assert (moved == 255).float().mean().item() == pytest.approx(0.75, abs=0.08)
+        assert changed.min() > 50  # no black frame
+
+    def test_enlarging_shows_a_part_that_lies_anywhere_inside(self) -> None:
+        images = tissue(64)
+        masks = torch.arange(32 * 32).view(1, 32, 32).expand(64, -1, -1) * 256
+        section = only("scale", smallest=2.0, largest=2.0)
+        _, moved = augment(images, masks, section, seeded())
+        assert not (moved == 255).any()
+        columns = (moved[:, 0, 0] // 256) % 32
+        assert columns.min() <= 1
+        assert columns.max() >= 14
+
+
+class TestColours:
+    def test_stains_change_as_far_as_asked_and_no_further(self) -> None:
+        images = tissue(64)
+        changed, _ = augment(images, torch.zeros(64), only("stain", strength=0.1), seeded())
+        before, after = _stains(images), _stains(changed)
+        # after = before * factor + shift: fit each stain of each image.
+        for stain in range(2):
+            fits = [
+                np.polyfit(before[i, stain].ravel(), after[i, stain].ravel(), 1) for i in range(64)
+            ]
+            factors, shifts = np.array(fits).T
+            assert 0.85 < factors.min() < 0.95 < 1.05 < factors.max() < 1.15
+            assert np.abs(shifts).max() < 0.13
+
+    def test_stains_of_no_strength_change_nothing(self) -> None:
+        images = tissue()
+        same, _ = augment(images, torch.zeros(6), only("stain", strength=0.0), seeded())
+        assert torch.equal(same, images)
+
+    def test_grey_stays_grey_under_hue_and_saturation(self) -> None:
+        grey = torch.full((8, 3, 4, 4), 120, dtype=torch.uint8)
+        section = only("colour", brightness=0, contrast=0, saturation=0.5, hue_degrees=60)
+        same, _ = augment(grey, torch.zeros(8), section, seeded())
+        assert (same.int() - 120).abs().max() <= 1
+
+    def test_contrast_keeps_the_mean_and_brightness_moves_it(self) -> None:
+        images = tissue(16)
+        means = images.float().mean(dim=(1, 2, 3))
+        quiet = {"saturation": 0, "hue_degrees": 0}
+        for values, largest in (
+            ({"contrast": 0.4, "brightness": 0}, 4.0),
+            ({"contrast": 0, "brightness": 0.2}, 40.0),
+        ):
+            changed, _ = augment(
+                images, torch.zeros(16), only("colour", **values, **quiet), seeded()
+            )
+            moved = (changed.float().mean(dim=(1, 2, 3)) - means).abs()
+            assert moved.max() <= largest
+            assert (largest < 10) == bool(moved.max() < 10)
+
+
+class TestSection:
+    def test_a_preset_fills_what_is_not_given_and_survives_a_round_trip(self) -> None:
+        section = Augmentation.model_validate({"preset": "strong", "stain": {"strength": 0.1}})
+        assert (section.stain.strength, section.stain.probability) == (0.1, 0.8)
+        assert Augmentation.model_validate(section.model_dump(mode="json")) == section
+
+    def test_scenes_stay_upright_and_unstained(self) -> None:
+        section = Augmentation(preset="scenes")
+        assert section.flip.upside_down == section.stain.probability == 0.0
+        assert section.quarter_turns.probability == 0.0
+
+    @pytest.mark.parametrize(
+        "bad",
+        [{"stain": {"probability": 2}}, {"scale": {"smallest": 2, "largest": 1}}, {"blur": {}}],
+    )
+    def test_nonsense_is_refused(self, bad: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError):
+            Augmentation.model_validate(bad)
+
+
+def test_augmentation_and_example_need_neither_datasets_nor_pyarrow() -> None:
+    code = (
+        "import sys; import wsi_vit.datasets.augmentation, wsi_vit.datasets.example; "
+        "assert not {'datasets', 'pyarrow', 'sklearn', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _third(seed: int) -> torch.Generator:
+    """A generator that stands where the angle is drawn: after four draws of one number."""
+    generator = seeded(seed)
+    for _ in range(4):
+        torch.rand((1, 1), generator=generator)
+    return generator
+
+
+def _stains(images: Tensor) -> np.ndarray:
+    """Separate stains (B, 3, H, W) with numpy, as in Ruifrok & Johnston."""
+    matrix = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    density = -np.log((images.numpy().astype(float) + 1) / 256)
+    return np.einsum("bchw,cs->bshw", density, np.linalg.inv(matrix))
