@@ -61,11 +61,14 @@ class Small(nn.Module):
         loss = nn.functional.cross_entropy(
             self.logits(images), batch["targets"], weight=self.weights, ignore_index=255
         )
-        if self.spoiled_by is not None and self.training and self.spoiled_times:
-            if (images == self.spoiled_by).all(dim=(1, 2, 3)).any():
-                self.spoiled_times -= 1
-                return loss * float("nan")
-        return loss
+        return loss * float("nan") if self._is_spoiled(images) else loss
+
+    def _is_spoiled(self, images: Tensor) -> bool:
+        if self.spoiled_by is None or not self.training or not self.spoiled_times:
+            return False
+        spoiled = bool((images == self.spoiled_by).all(dim=3).all(dim=2).all(dim=1).any())
+        self.spoiled_times -= spoiled
+        return spoiled
 
     def weigh_classes(self, weights: Tensor | None) -> None:
         self.weights = weights
