@@ -5,11 +5,12 @@
 Reads the real files named by WSI_VIT_REAL_DATA (default ../shared/data): a colon slide with a
 human-tuned tissue annotation, and two pictures of slides with pen marks.
 
-The thresholds of saturation, density, smoothing, filling and dropping were fixed on reasoning before this
-script first saw the colon slide, and have not moved since: the first run gave IoU 0.9293. After
-it the pen veto was changed twice (`red_density`, `drop_um2`), looking at the two pen pictures only;
-that took the colon slide to 0.9304. The pen's limits were set on the very pictures they are judged
-on, there being no others: those figures show that the limits are met, not that they hold elsewhere.
+The thresholds of saturation, density, smoothing, filling and dropping were fixed on reasoning
+before this script first saw the colon slide, and have not moved since: the first run gave IoU
+0.9293. After it the pen veto was changed twice (`red_density`, `drop_um2`), looking at the two pen
+pictures only; that took the colon slide to 0.9304. The pen's limits were set on the very pictures
+they are judged on, there being no others: those figures show that the limits are met, not that they
+hold elsewhere.
 
 `--quick` leaves out the timing's repeats. `--out` writes the overlays as PNG, for looking at.
 """
