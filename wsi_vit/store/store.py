@@ -65,9 +65,7 @@ class Store:
         """Yield every committed artefact, by stage and key."""
         for path in sorted(self.root.glob(f"{stage or '*'}/*/{MANIFEST}")):
             if not path.parent.parent.name.startswith("."):
-                yield Artefact(
-                    folder=path.parent, manifest=read_manifest(path.parent), reused=True
-                )
+                yield Artefact(folder=path.parent, manifest=read_manifest(path.parent), reused=True)
 
     def _make(self, shape: Shape, make: Make) -> Artefact:
         self._sweep(shape)

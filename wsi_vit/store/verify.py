@@ -9,6 +9,11 @@ from wsi_vit.store.artefact import MANIFEST, FileEntry, read_manifest
 from wsi_vit.store.files import file_digest
 
 
+_OTHERS = {".scratch", "checkpoints"}
+"""Unfinished work, and checkpoints, which have manifests of their own kind and are verified
+whenever they are read."""
+
+
 class Fault(Section):
     """A file that is not what its manifest says."""
 
@@ -20,7 +25,7 @@ def verify_folder(root: Path) -> tuple[int, list[Fault]]:
     """Re-hash every artefact below a folder; return how many files were read, and the faults."""
     files, faults = 0, list[Fault]()
     for path in sorted(root.rglob(MANIFEST)):
-        if ".scratch" in path.parts:
+        if not _OTHERS.isdisjoint(path.parts):
             continue
         try:
             manifest = read_manifest(path.parent)

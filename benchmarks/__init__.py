@@ -1,0 +1,1 @@
+"""What the documents' figures come from: `python -m benchmarks.NAME [--quick] [--json]`."""

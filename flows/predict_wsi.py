@@ -1,0 +1,63 @@
+"""predict-wsi: slides -> class maps, with the model the registry calls champion.
+
+A slide that this very model has predicted before is skipped: results are named by the digests of
+slide, model and settings, so the nightly run takes only what is new.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+
+from flows.artifacts import show_pictures, show_predictions
+from flows.parameters import PredictParameters
+from flows.retries import is_passing
+from wsi_vit import pipeline
+from wsi_vit.cohort import CohortRow, read_cohort
+from wsi_vit.pipeline import PredictionOutcome
+from wsi_vit.settings import Settings
+
+_again = {
+    "retries": 2,
+    "retry_delay_seconds": [10, 60],
+    "retry_condition_fn": is_passing,
+    "cache_policy": NO_CACHE,
+}
+
+
+@task(**_again)
+def fetch_model(model: str) -> Path:
+    """Bring a registered model here and verify every byte of it."""
+    return pipeline.fetch_model(model, settings=Settings())
+
+
+@task(task_run_name="predict {row.slide_id}", **_again)
+def predict_slide(model: Path, row: CohortRow, out: Path) -> PredictionOutcome:
+    """Predict one slide, whole."""
+    return pipeline.predict_row(model, row, out=out, settings=Settings())
+
+
+@flow(name="predict-wsi", flow_run_name="predict with {parameters.model}")
+def predict_wsi(parameters: PredictParameters) -> State[Any]:
+    """Draw class maps of the slides that the model has not seen yet."""
+    settings = Settings()
+    out = parameters.out or settings.runs / "predictions"
+    model = fetch_model(parameters.model)
+    # One slide after the other: a slide already keeps every core, or the GPU, busy.
+    outcomes = [predict_slide(model, row, out) for row in read_cohort(parameters.cohort).rows]
+    show_predictions(outcomes)
+    show_pictures(
+        [item.overview for item in outcomes if item.overview and item.state == "predicted"][:12],
+        run_key="prediction",
+    )
+    return Completed(message=_summary(outcomes), data=[o.model_dump(mode="json") for o in outcomes])
+
+
+def _summary(outcomes: Sequence[PredictionOutcome]) -> str:
+    states = [item.state for item in outcomes]
+    return ", ".join(
+        f"{states.count(state)} {state}" for state in ("predicted", "reused", "quarantined")
+    )

@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from wsi_vit import console
+from wsi_vit.cli import app, main
+
+runner = CliRunner()
+
+
+def commands() -> list[list[str]]:
+    from flows.commands import register
+
+    register(app)
+    group = typer.main.get_command(app)
+    verbs: list[list[str]] = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        children = getattr(command, "commands", None)
+        verbs += [[name, child] for child in children] if children else [[name]]
+    return verbs
+
+
+@pytest.mark.parametrize("verb", commands(), ids=" ".join)
+def test_every_verb_explains_itself_with_an_example(verb: list[str]) -> None:
+    result = runner.invoke(app, [*verb, "--help"])
+
+    assert result.exit_code == 0
+    assert f"Example: wsi-vit {' '.join(verb)}" in result.output
+
+
+def called(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run the command as a shell would, and return its exit code."""
+    monkeypatch.setattr("sys.argv", ["wsi-vit", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(["run", "no_such_recipe"], monkeypatch) == console.USAGE
+
+    error = capsys.readouterr().err
+    assert error.startswith("RecipeError No such recipe. Got: no_such_recipe.")
+    assert "Traceback" not in error
+
+
+def test_a_failure_is_one_line_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(["why", str(tmp_path)], monkeypatch) == console.FAILED
+    assert "StoreError No manifest" in capsys.readouterr().err
+
+
+def test_verify_of_nothing_is_well(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["verify", str(tmp_path), "--json"])
+
+    assert result.exit_code == console.OK
+    assert json.loads(result.output) == {"files": 0, "faults": []}
+
+
+def test_brackets_in_messages_are_not_taken_for_markup(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.warn("[no_mpp] a.svs")
+
+    assert "[no_mpp] a.svs" in capsys.readouterr().err

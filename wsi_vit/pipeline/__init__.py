@@ -1,0 +1,37 @@
+"""The stages of the main job, in order, as plain functions.
+
+    cohort -> tile_row (a slide) -> build -> train -> evaluate -> register -> predict
+
+`wsi-vit run`, the Python API and the Prefect flows all call these. Each skips what is there
+already, and each leaves its result whole or not at all.
+"""
+
+from wsi_vit.pipeline.learning import evaluate, evaluate_on, train, train_supervised
+from wsi_vit.pipeline.outcomes import PredictionOutcome, Progress, RunOutcome, SlideOutcome
+from wsi_vit.pipeline.predicting import fetch_model, predict, predict_row
+from wsi_vit.pipeline.registering import models, promote, register, rollback
+from wsi_vit.pipeline.running import run_recipe
+from wsi_vit.pipeline.tiling import build, cohort_of, tile_cohort, tile_row
+
+__all__ = [
+    "PredictionOutcome",
+    "Progress",
+    "RunOutcome",
+    "SlideOutcome",
+    "build",
+    "cohort_of",
+    "evaluate",
+    "evaluate_on",
+    "fetch_model",
+    "models",
+    "predict",
+    "predict_row",
+    "promote",
+    "register",
+    "rollback",
+    "run_recipe",
+    "tile_cohort",
+    "tile_row",
+    "train",
+    "train_supervised",
+]

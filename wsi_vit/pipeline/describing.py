@@ -1,0 +1,86 @@
+"""What a finished run says of itself: the card beside the weights, the words of the report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsi_vit.datasets.reading import TrainingSet
+from wsi_vit.datasets.sources import CohortSource
+from wsi_vit.evaluation.records import Evaluation, Score
+from wsi_vit.evaluation.report import About
+from wsi_vit.models.card import CardFacts, card_text
+from wsi_vit.models.load import load_model
+from wsi_vit.models.start import ConfigStart, FolderStart
+from wsi_vit.pipeline.run_folder import RunPlace
+from wsi_vit.recipe import Recipe
+from wsi_vit.store import write_whole
+
+
+def about_run(place: RunPlace, data: TrainingSet) -> About:
+    """Return what the report says beside the figures."""
+    train = data.examples("train")
+    patients = len(set(train.patients))
+    what = "tiles" if isinstance(place.recipe.source, CohortSource) else "images"
+    return About(
+        title=place.recipe.name,
+        trained_on=f"{patients} patients, {len(train):,} {what}",
+        command=_command(place.recipe),
+        facts=(
+            ("run", place.folder.name),
+            ("dataset", data.digest[:16]),
+            ("splits", data.split_digest[:16]),
+            ("first weights", _base(place.recipe)),
+        ),
+    )
+
+
+def write_card(place: RunPlace, data: TrainingSet, found: Evaluation) -> Path:
+    """Write `model/card.md` with the figures of an evaluation."""
+    facts = CardFacts(
+        name=f"wsi-vit-{place.recipe.name}",
+        summary=_summary(place.recipe),
+        base=_base(place.recipe),
+        dataset=place.recipe.name,
+        dataset_digest=data.digest,
+        estimate=found.estimate,
+        metrics=_metrics(found),
+        limits=(*found.warnings, *data.warnings),
+    )
+    path = place.model / "card.md"
+    with write_whole(path) as scratch:
+        scratch.write_text(card_text(load_model(place.model), facts))
+    return path
+
+
+def _command(recipe: Recipe) -> str:
+    source = recipe.source
+    data = source.cohort if isinstance(source, CohortSource) else source.root
+    start = recipe.model.start
+    parts = [f"wsi-vit run {recipe.name}", f"--cohort {data.name}" if data else ""]
+    parts.append(f"--start {start.path.name}" if isinstance(start, FolderStart) else "")
+    return " ".join(part for part in parts if part)
+
+
+def _base(recipe: Recipe) -> str:
+    start = recipe.model.start
+    if isinstance(start, ConfigStart):
+        return "random, drawn from the recipe's seed"
+    if isinstance(start, FolderStart):
+        return f"folder {start.path.name}, sha256 {start.digest()[:16]}"
+    return f"{start.id} at {start.revision}"
+
+
+def _summary(recipe: Recipe) -> str:
+    names = ", ".join(name for name in recipe.labels.names if name != recipe.labels.background)
+    verb = "Tells apart" if recipe.task == "classification" else "Outlines"
+    return f"{verb} {names} in histology images."
+
+
+def _metrics(found: Evaluation) -> Mapping[str, float | tuple[float, float, float] | None]:
+    scores: tuple[Score, ...] = found.level("tile").scores
+    return {score.name: _figure(score) for score in scores}
+
+
+def _figure(score: Score) -> float | tuple[float, float, float] | None:
+    if score.value is None or score.low is None or score.high is None:
+        return score.value
+    return (score.value, score.low, score.high)

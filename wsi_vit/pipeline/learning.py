@@ -1,0 +1,190 @@
+"""From a dataset to a model and its report."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from wsi_vit.datasets.check import check_labels
+from wsi_vit.datasets.reading import TrainingSet, open_dataset
+from wsi_vit.evaluation.evaluate import evaluate_model, evaluate_run
+from wsi_vit.evaluation.records import Evaluation, read_evaluation
+from wsi_vit.evaluation.report import write_report
+from wsi_vit.models.load import load_model
+from wsi_vit.pipeline.describing import about_run, write_card
+from wsi_vit.pipeline.outcomes import Progress, silent
+from wsi_vit.pipeline.run_folder import RunPlace, place_of, run_shape
+from wsi_vit.recipe import Recipe
+from wsi_vit.settings import Settings
+from wsi_vit.store import digest_of, file_digest, read_manifest
+from wsi_vit.tracking.background import BackgroundSync
+from wsi_vit.tracking.journal import EPOCH, FINISHED, STEP
+from wsi_vit.training.checkpoints import load_best
+from wsi_vit.training.gpu_lock import visible_card
+from wsi_vit.training.loop import learn
+from wsi_vit.training.randomness import seed_everything
+from wsi_vit.training.records import Epoch, Step
+from wsi_vit.training.supervisor import supervise
+
+_TELL_EVERY_S = 1.0
+"""A step goes to the journal, and to whoever watches it, at most so often."""
+
+
+def train(
+    recipe: Recipe, dataset: Path, *, settings: Settings, progress: Progress = silent
+) -> Path:
+    """Fine-tune a recipe's model on a dataset, in this process; return the run's folder.
+
+    A run that has its model already is left as it is; one that was interrupted goes on from its
+    newest whole checkpoint, to the very same weights.
+
+    Raises:
+        DatasetError: The dataset must not be trained on; all faults at once.
+        ModelError: The first weights are missing or do not fit.
+        Stopped: SIGTERM came; a checkpoint was written.
+        TrainingError: The run cannot go on.
+    """
+    data = open_dataset(dataset)
+    check_labels(data)
+    place = place_of(recipe, data, runs=settings.runs)
+    if place.model.is_dir():
+        return place.folder
+    place.begin(recipe, data.folder)
+    with _live_tracking(place, settings):
+        _learn(place, recipe, data, progress)
+    return place.folder
+
+
+def train_supervised(
+    recipe: Recipe, dataset: Path, *, settings: Settings, progress: Progress = silent
+) -> Path:
+    """Train in a process of its own that is watched, and ended with all its children if we are.
+
+    Raises:
+        TrainingError: It failed; the last lines of its log are told.
+    """
+    data = open_dataset(dataset)
+    place = place_of(recipe, data, runs=settings.runs)
+    if place.model.is_dir():
+        return place.folder
+    command = [sys.executable, "-m", "wsi_vit", "train", str(place.write_recipe(recipe))]
+    supervise(
+        [*command, "--dataset", str(data.folder)],
+        log=place.folder / "train.log",
+        journal=place.journal.path,
+        hear=partial(_hear, progress),
+        card=visible_card(),
+    )
+    return place.folder
+
+
+def evaluate(run: Path, *, settings: Settings, progress: Progress = silent) -> Evaluation:
+    """Score a run's model on its frozen test split; write metrics, pictures, report and card.
+
+    The manifest comes last and commits the run. A run that is committed, with the very evaluation
+    settings asked for, is read and not measured again.
+    """
+    place = RunPlace(run.resolve())
+    recipe = place.recipe
+    if _is_measured(place, recipe):
+        return read_evaluation(place.folder / "metrics.json")
+    data, model = open_dataset(place.dataset), load_model(place.model)
+    progress("evaluation", 0, 3)
+    model.to(device_of(settings))
+    found = evaluate_run(model, data, run=place.folder, section=recipe.evaluation)
+    progress("evaluation", 2, 3)
+    write_card(place, data, found)
+    write_report(place.folder, about=about_run(place, data))
+    place.commit(run_shape(recipe, data), _facts(recipe, found))
+    progress("evaluation", 3, 3)
+    return found
+
+
+def evaluate_on(
+    model: Path, dataset: Path, *, settings: Settings, progress: Progress = silent
+) -> Evaluation:
+    """Score any model folder on the test split of any dataset with the same classes.
+
+    Raises:
+        ModelError: The classes differ.
+    """
+    progress("evaluation", 0, 1)
+    loaded = load_model(model)
+    loaded.to(device_of(settings))
+    return evaluate_model(loaded, open_dataset(dataset), model_folder=model)
+
+
+def device_of(settings: Settings) -> str:
+    """Return the device that work is done on: the one asked for, the first GPU, or the CPU."""
+    import torch
+
+    return settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _learn(place: RunPlace, recipe: Recipe, data: TrainingSet, progress: Progress) -> None:
+    seed_everything(recipe.training.seed, "first weights")
+    model = recipe.model.build(recipe.labels, recipe.task)
+    told = {r.payload["number"] for r in place.journal.read() if r.kind == EPOCH}
+    events = learn(
+        model,
+        data.examples("train"),
+        data.examples("validation"),
+        training=recipe.training,
+        augmentation=recipe.augmentation,
+        folder=place.checkpoints,
+    )
+    last_told_s = 0.0
+    for event in events:
+        if isinstance(event, Epoch):
+            if event.number not in told:
+                place.journal.append(EPOCH, event)
+        elif event.step == event.steps or time.monotonic() - last_told_s > _TELL_EVERY_S:
+            last_told_s = time.monotonic()
+            place.journal.append(STEP, event)
+            _show(event, progress)
+    load_best(model, place.checkpoints)
+    with place.new_model() as folder:
+        model.save(folder)
+    place.journal.append(FINISHED, {"model": file_digest(place.model / "model.safetensors")})
+
+
+def _show(step: Step, progress: Progress) -> None:
+    minutes = step.seconds_left / 60
+    words = f"loss {step.loss:.3f}, {step.images_per_s:.0f} images/s, {minutes:.1f} min left"
+    progress(f"training: {words}", step.step, step.steps)
+
+
+def _hear(progress: Progress, line: str) -> None:
+    """Show what a line of the trainer's journal says; an empty one is a mere sign of life."""
+    record = json.loads(line) if line else {}
+    if record.get("kind") == STEP:
+        _show(Step.model_validate(record["payload"]), progress)
+
+
+@contextmanager
+def _live_tracking(place: RunPlace, settings: Settings) -> Iterator[None]:
+    """Feed an MLflow server while the training runs; a local database waits for the register."""
+    if not settings.tracking_uri.startswith("http"):
+        yield
+        return
+    with BackgroundSync(place.folder, settings.tracking_uri):
+        yield
+
+
+def _is_measured(place: RunPlace, recipe: Recipe) -> bool:
+    if not (place.folder / "manifest.json").is_file():
+        return False
+    facts = read_manifest(place.folder).facts
+    return facts["evaluation"] == digest_of(recipe.evaluation)
+
+
+def _facts(recipe: Recipe, found: Evaluation) -> dict[str, object]:
+    return {
+        "evaluation": digest_of(recipe.evaluation),
+        "headline": found.headline.model_dump(mode="json"),
+        "model_digest": found.model_digest,
+        "recipe": recipe.name,
+    }

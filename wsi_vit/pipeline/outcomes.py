@@ -1,0 +1,97 @@
+"""What the stages report: small records that travel, never pixels."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wsi_vit.errors import Reason
+from wsi_vit.section import Section
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done (`stage: detail`), how much of it is done, and how much there is."""
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Report no progress."""
+
+
+class SlideOutcome(Section):
+    """What became of one slide on its way into a dataset."""
+
+    slide_id: str
+    state: Literal["tiled", "reused", "quarantined"]
+    reason: Reason | None = None
+    message: str = ""
+    """For a quarantined slide: what was wrong and what to do."""
+    tiles: int = 0
+    tiles_folder: Path | None = None
+    labels_folder: Path | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return it as a row of a table."""
+        return {
+            "slide": self.slide_id,
+            "state": self.state,
+            "tiles": self.tiles,
+            "reason": self.reason or "",
+            "what to do": self.message,
+        }
+
+
+class PredictionOutcome(Section):
+    """What became of one slide or image that was to be predicted."""
+
+    slide_id: str
+    state: Literal["predicted", "reused", "quarantined"]
+    reason: Reason | None = None
+    message: str = ""
+    folder: Path | None = None
+    overview: Path | None = None
+    shares: dict[str, float] = Field(default_factory=dict)
+    """Share of the computed area that each class covers."""
+
+    def row(self) -> dict[str, Any]:
+        """Return it as a row of a table."""
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items() if share)
+        return {
+            "slide": self.slide_id,
+            "state": self.state,
+            "classes": shares,
+            "where, or what to do": self.message or str(self.folder),
+        }
+
+
+class ModelOutcome(Section):
+    """A registered version, and what was decided about it."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    headline: str
+    """The metric that decides, with its 95 % interval."""
+    estimate: str
+    decision: str
+    reason: str
+
+    def row(self) -> dict[str, Any]:
+        """Return it as a row of a table."""
+        return {
+            "model": self.name,
+            "version": self.version,
+            "aliases": ", ".join(self.aliases),
+            "score (95 % interval)": self.headline,
+            "on": self.estimate,
+            "decision": f"{self.decision}: {self.reason}" if self.reason else self.decision,
+        }
+
+
+class RunOutcome(Section):
+    """What a whole run came to."""
+
+    run: Path
+    sentence: str
+    """The headline figure in words."""
+    model: ModelOutcome
+    quarantined: list[str]

@@ -1,0 +1,34 @@
+"""The whole main job in one process, without an orchestrator."""
+
+from wsi_vit.evaluation.words import headline_sentence
+from wsi_vit.pipeline.learning import evaluate, train
+from wsi_vit.pipeline.outcomes import Progress, RunOutcome, silent
+from wsi_vit.pipeline.registering import Promotion, register
+from wsi_vit.pipeline.tiling import build, tile_cohort
+from wsi_vit.recipe import Recipe
+from wsi_vit.settings import Settings
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    settings: Settings,
+    promotion: Promotion = "if better",
+    progress: Progress = silent,
+) -> RunOutcome:
+    """Tile, build, train, evaluate and register; what is there already is not done again.
+
+    Raises:
+        WsiVitError: Whatever stops the job; what was finished before stays.
+    """
+    outcomes = tile_cohort(recipe, settings=settings, progress=progress)
+    dataset = build(recipe, outcomes, settings=settings)
+    run = train(recipe, dataset.folder, settings=settings, progress=progress)
+    found = evaluate(run, settings=settings, progress=progress)
+    version = register(run, promotion=promotion, settings=settings)
+    return RunOutcome(
+        run=run,
+        sentence=headline_sentence(found),
+        model=version,
+        quarantined=[item.slide_id for item in outcomes if item.state == "quarantined"],
+    )
