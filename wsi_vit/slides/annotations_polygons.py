@@ -287,9 +287,9 @@ def _uncovered(polygons: Geometries) -> Geometries:
     below, above = below[later], above[later]
     visible = polygons.copy()
     order = np.argsort(below, kind="stable")
-    below, above = below[order], above[order]
-    starts = np.flatnonzero(np.r_[True, below[1:] != below[:-1]]) if len(below) else []
-    for start, stop in zip(starts, [*starts[1:], len(below)], strict=True):
-        cover = shapely.union_all(polygons[above[start:stop]])
-        visible[below[start]] = _areas_of(shapely.difference(polygons[below[start]], cover))
+    covered, starts = np.unique(below[order], return_index=True)
+    groups = np.split(above[order], starts[1:])
+    for polygon, covers in zip(covered.tolist(), groups, strict=False):  # one empty group if none
+        cover = shapely.union_all(polygons[covers])
+        visible[polygon] = _areas_of(shapely.difference(polygons[polygon], cover))
     return visible

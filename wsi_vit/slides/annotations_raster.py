@@ -44,7 +44,7 @@ class RasterAnnotations:
         left, across = _weights(region.x * self.scale[0], region.right * self.scale[0], columns)
         cut = self.ids[top : top + len(down), left : left + len(across)]
         whole = region.width * self.scale[0] * region.height * self.scale[1]
-        return np.array([down @ (cut == k) @ across for k in range(self.class_count)]) / whole
+        return np.array([_weighed(cut == k, down, across) for k in range(self.class_count)]) / whole
 
     def mask(
         self, region: Region, *, width_px: int, height_px: int, other: int
@@ -69,6 +69,22 @@ def _weights(start: float, stop: float, length: int) -> tuple[int, NDArray[np.fl
         return 0, np.zeros(0)
     cells = np.arange(int(np.floor(start)), int(np.ceil(stop)))
     return int(cells[0]), np.minimum(cells + 1, stop) - np.maximum(cells, start)
+
+
+def _weighed(
+    found: NDArray[np.bool_], down: NDArray[np.float64], across: NDArray[np.float64]
+) -> float:
+    """Return the sum of found cells (rows, columns), each by its weights.
+
+    Only the outermost weights differ from 1, so the inner cells are counted, not multiplied: a
+    product would turn the whole mask into float64.
+    """
+    if not found.size:
+        return 0.0
+    rows = found[:, 0] * across[0] + np.count_nonzero(found[:, 1:-1], axis=1)
+    if len(across) > 1:
+        rows += found[:, -1] * across[-1]
+    return float(down @ rows)
 
 
 def read_raster(

@@ -22,7 +22,7 @@ def pen_stroke(rng: np.random.Generator, tissue: NDArray[np.bool_], *, width: fl
     turn = np.angle(np.exp(1j * (np.arctan2(y - rows / 2, x - columns / 2) - angle)))
     end = np.clip((span - np.abs(turn)) * 12, 0, 1)
     line = np.clip((width - np.abs(away - 0.4 * width)) / 3 + 0.5, 0, 1)
-    streaks = 0.8 + 0.2 * np.sin(away * 1.3)
+    streaks = 0.9 + 0.1 * np.sin(away * 1.3)
     return (line * end * streaks).astype(np.float32)
 
 
