@@ -209,12 +209,12 @@ class TestSection:
             Augmentation.model_validate(bad)
 
 
-def test_augmentation_and_example_need_neither_datasets_nor_pyarrow() -> None:
+def test_an_example_needs_neither_datasets_nor_pyarrow() -> None:
     code = (
-        "import sys; import wsi_vit.datasets.augmentation, wsi_vit.datasets.example; "
-        "assert not {'datasets', 'pyarrow', 'sklearn', 'PIL'} & set(sys.modules)"
+        "import sys, wsi_vit.datasets.example; "
+        "sys.exit(bool({'datasets', 'pyarrow', 'sklearn', 'PIL', 'torch'} & set(sys.modules)))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def _third(seed: int) -> torch.Generator:
