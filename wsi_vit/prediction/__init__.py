@@ -1,0 +1,1 @@
+"""What a trained model says about slides and pictures, in files that other programs open."""

@@ -1,0 +1,55 @@
+"""Tiles read ahead of the model, in order, few at a time."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_vit.errors import Reason, SlideError
+from wsi_vit.prediction.canvas import PlannedTile
+from wsi_vit.slides.overview import worker_count
+from wsi_vit.slides.slide import Slide
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTile:
+    """A planned tile and what was read of it."""
+
+    planned: PlannedTile
+    image: NDArray[np.uint8] | None
+    """RGB, (tile, tile, 3); None where it could not be read."""
+
+
+def read_ahead(
+    slide: Slide, tiles: Sequence[PlannedTile], *, tile_px: int, ahead: int
+) -> Iterator[ReadTile]:
+    """Yield the tiles in order, while threads read at most `ahead` of the following ones.
+
+    Raises:
+        SlideError: For any reason but unreadable pixels, which are handed on.
+    """
+    pending: deque[Future[ReadTile]] = deque()
+    with ThreadPoolExecutor(worker_count(), thread_name_prefix="tiles") as pool:
+        try:
+            for tile in tiles:
+                pending.append(pool.submit(_read, slide, tile, tile_px))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _read(slide: Slide, tile: PlannedTile, tile_px: int) -> ReadTile:
+    try:
+        image = slide.read(tile.region, width_px=tile_px, height_px=tile_px)
+    except SlideError as error:
+        if error.reason is not Reason.UNREADABLE_TILES:
+            raise
+        return ReadTile(tile, None)
+    return ReadTile(tile, image)

@@ -1,0 +1,245 @@
+"""Predict a whole slide: the stage `prediction`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi_vit.errors import Reason, SlideError
+from wsi_vit.labels import LabelMap
+from wsi_vit.prediction.applied import AppliedModel, load_applied
+from wsi_vit.prediction.canvas import Plan, plan_prediction
+from wsi_vit.prediction.geojson import collect_features, write_geojson
+from wsi_vit.prediction.ome_zarr import ClassMap
+from wsi_vit.prediction.overview import draw_overview
+from wsi_vit.prediction.painting import Painter, Tally
+from wsi_vit.prediction.record import (
+    ModelFacts,
+    PredictionRecord,
+    class_facts,
+    map_facts,
+    provenance,
+    resolution_facts,
+    slide_facts,
+    tile_facts,
+)
+from wsi_vit.prediction.section import PredictionSection
+from wsi_vit.prediction.table import TileRecord, write_table
+from wsi_vit.slides.files import printable_name, slide_digest, usable_file
+from wsi_vit.slides.slide import Slide, open_slide
+from wsi_vit.slides.tiles import Progress
+from wsi_vit.store import Artefact, DigestCache, Shape, Store
+
+VERSION = 1
+STAGE = "prediction"
+RECORD, CLASS_MAP = "prediction.json", "classes.ome.zarr"
+ANNOTATIONS, TILES, OVERVIEW = "annotations.geojson", "tiles.parquet", "overview.png"
+
+
+@dataclass(frozen=True, slots=True)
+class SlideInput:
+    """A slide to predict, with what its cohort knows of it."""
+
+    path: Path
+    slide_id: str = ""
+    """Empty: the file's stem."""
+    mpp: float | None = None
+    """Micrometres per base pixel; wins over what the file says."""
+
+    @property
+    def name(self) -> str:
+        """What the slide is called in the results."""
+        return self.slide_id or self.path.stem
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A finished prediction of a slide."""
+
+    artefact: Artefact
+    record: PredictionRecord
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.artefact.folder
+
+    @property
+    def reused(self) -> bool:
+        """Whether it had been made before."""
+        return self.artefact.reused
+
+    @property
+    def overview(self) -> Path:
+        """The picture of slide and class map."""
+        return self.folder / OVERVIEW
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the computed area that each class covers."""
+        return {item.name: item.share for item in self.record.classes}
+
+
+def predict_slide(
+    model: AppliedModel | Path,
+    slide: SlideInput | Path,
+    *,
+    out: Path,
+    section: PredictionSection | None = None,
+    progress: Progress | None = None,
+) -> Prediction:
+    """Predict a slide with a model, or find that this was done already.
+
+    `out/prediction/<key>/` gets `classes.ome.zarr`, `annotations.geojson`, `tiles.parquet`,
+    `overview.png` and `prediction.json`, all of them or none. The key is the digest of slide, model
+    and settings. Load the model once (`load_applied`) to predict many slides.
+
+    Raises:
+        SlideError: The slide must be quarantined; the reason code says why.
+        ModelError: The model cannot be loaded, was not trained on slides, or gives no scores.
+        StoreError: The result cannot be written.
+    """
+    applied = load_applied(model) if isinstance(model, Path) else model
+    given = SlideInput(slide) if isinstance(slide, Path) else slide
+    section = section or PredictionSection()
+    printable_name(given.name)
+    usable_file(given.path)
+    store = Store(out)
+    shape = prediction_shape(given, applied, section, store)
+
+    def make(folder: Path) -> dict[str, Any]:
+        resolution = applied.tiling().resolution
+        with open_slide(given.path, mpp=given.mpp, resolution=resolution) as opened:
+            job = _Job(opened, applied, section, given.name, shape.inputs["slide"])
+            return job.make(folder, progress)
+
+    return _finished(store.ensure(shape, make))
+
+
+def find_prediction(
+    model: AppliedModel, slide: SlideInput, *, out: Path, section: PredictionSection
+) -> Prediction | None:
+    """Return the prediction if it was made before; nothing is opened but files to hash."""
+    store = Store(out)
+    found = store.find(prediction_shape(slide, model, section, store))
+    return None if found is None else _finished(found)
+
+
+def prediction_shape(
+    slide: SlideInput, applied: AppliedModel, section: PredictionSection, store: Store
+) -> Shape:
+    """Return what decides a prediction, and so names it."""
+    sections: dict[str, Any] = {
+        "prediction": section.shaping(),
+        "tiles": applied.tiling(),
+        "slide_id": slide.name,
+        "mpp": slide.mpp,
+    }
+    digest = slide_digest(slide.path, DigestCache(store.root))
+    return Shape.of(
+        STAGE, VERSION, sections=sections, inputs={"slide": digest, "model": applied.digest}
+    )
+
+
+def _finished(artefact: Artefact) -> Prediction:
+    text = (artefact.folder / RECORD).read_text()
+    return Prediction(artefact, PredictionRecord.model_validate_json(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One slide being predicted."""
+
+    slide: Slide
+    applied: AppliedModel
+    section: PredictionSection
+    slide_id: str
+    sha256: str
+
+    @property
+    def labels(self) -> LabelMap:
+        return self.applied.model.labels
+
+    def make(self, folder: Path, progress: Progress | None) -> dict[str, Any]:
+        """Write every file of the artefact; return its facts."""
+        applied, section = self.applied, self.section
+        plan = plan_prediction(self.slide, applied.tiling(), applied.model.task, section)
+        target = ClassMap(folder / CLASS_MAP, plan.canvas, self.labels)
+        target.create()
+        painter = Painter(self.slide, plan, applied=applied, target=target, section=section)
+        tally = painter.paint(progress)
+        records = [tally.records[number] for number in sorted(tally.records)]
+        self._refuse_too_many_invalid(records)
+        target.build_pyramid()
+        outlines = self._export(folder, plan, target, records)
+        record = self._record(plan, tally, records, outlines)
+        text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        (folder / RECORD).write_text(text + "\n")
+        draw_overview(self.slide, target, record, longest_px=section.overview_px).save(
+            folder / OVERVIEW
+        )
+        return _facts(record)
+
+    def _export(
+        self, folder: Path, plan: Plan, target: ClassMap, records: Sequence[TileRecord]
+    ) -> int:
+        """Write annotations and tile table; return how many annotations there are."""
+        features = collect_features(
+            target.read(most_px=self.section.outline_px),
+            plan.canvas,
+            self.labels,
+            min_area_um2=self.section.min_area_um2,
+        )
+        write_geojson(folder / ANNOTATIONS, features, bounds=self.slide.bounds)
+        write_table(
+            folder / TILES,
+            records,
+            slide_id=self.slide_id,
+            mpp=resolution_facts(self.slide, plan, self.applied).effective_mpp,
+            labels=self.labels,
+        )
+        return len(features)
+
+    def _record(
+        self, plan: Plan, tally: Tally, records: Sequence[TileRecord], outlines: int
+    ) -> PredictionRecord:
+        model = self.applied.model
+        classes = class_facts(tally, plan.canvas, self.labels)
+        return PredictionRecord(
+            slide=slide_facts(self.slide, slide_id=self.slide_id, sha256=self.sha256),
+            model=ModelFacts(digest=self.applied.digest, task=model.task, input_px=model.input_px),
+            settings={
+                "prediction": self.section.shaping(),
+                "tiles": self.applied.tiling().model_dump(mode="json"),
+            },
+            resolution=resolution_facts(self.slide, plan, self.applied),
+            map=map_facts(plan.canvas),
+            tiles=tile_facts(records),
+            classes=classes,
+            computed_mm2=round(sum(item.area_mm2 for item in classes), 6),
+            outlines=outlines,
+            provenance=provenance(self.applied.device.type),
+        )
+
+    def _refuse_too_many_invalid(self, records: Sequence[TileRecord]) -> None:
+        most = self.applied.tiling().max_invalid
+        facts = tile_facts(records)
+        if len(facts.invalid) <= most * len(records) and facts.predicted:
+            return
+        raise SlideError(
+            Reason.UNREADABLE_TILES,
+            f"More than {most:.0%} of the tiles cannot be read, or all",
+            got=f"{len(facts.invalid)} of {len(records)} in {self.slide.path.name}",
+            remedy="Copy the slide from the scanner again; `wsi-vit slides check` lists the bad",
+        )
+
+
+def _facts(record: PredictionRecord) -> dict[str, Any]:
+    return {
+        "slide_id": record.slide.slide_id,
+        "tiles": record.tiles.predicted,
+        "invalid": len(record.tiles.invalid),
+        "shares": {item.name: item.share for item in record.classes},
+        "computed_mm2": record.computed_mm2,
+    }
