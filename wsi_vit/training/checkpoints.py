@@ -175,6 +175,7 @@ def load_weights(model: Model, checkpoint: Checkpoint) -> None:
 
 def forget_after(folder: Path, kept: Checkpoint | None) -> None:
     """Delete what is newer than the checkpoint a run resumes from: it is damaged, or of no use."""
+    _sweep(folder)
     for kind in ("last", "best"):
         for path in _generations(folder, kind):
             if kept is None or _step_of(path) > _step_of(kept.folder):

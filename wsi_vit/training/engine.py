@@ -151,11 +151,9 @@ def _accelerator(training: TrainingSection) -> "Accelerator":
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
     except ValueError as error:
-        raise TrainingError(
-            f"This device cannot train in {training.precision}",
-            got=error,
-            remedy="Use bf16 or fp32",
-        ) from error
+        raise _unfit(training, error) from error
+    if training.precision != "fp32" and not found.native_amp:
+        raise _unfit(training, found.device)  # Accelerate would go on in fp32 and say nothing
     if found.num_processes > 1:
         raise TrainingError(
             "A run trains on one device",
@@ -163,3 +161,9 @@ def _accelerator(training: TrainingSection) -> "Accelerator":
             remedy="Start it without `accelerate launch` or torchrun",
         )
     return found
+
+
+def _unfit(training: TrainingSection, got: object) -> TrainingError:
+    return TrainingError(
+        f"This device cannot train in {training.precision}", got=got, remedy="Use bf16 or fp32"
+    )

@@ -114,10 +114,11 @@ def _epoch(run: Run, train: Examples, request: StopRequest) -> Generator[Step]:
                 continue
             loss, norm = engine.step(loaded, epoch=number)
             run.note(loaded, loss, norm, seconds=time.perf_counter() - began, waited_s=waited)
-            if request.asked or run.is_due:
+            if run.is_due:
                 run.save()
             yield run.told(loss, norm, share)
-            if request.asked:
+            if request.asked:  # while the step was taken, or while the caller had its record
+                run.save()
                 raise run.stopped()
 
 
