@@ -3,8 +3,8 @@
     python -m benchmarks.metrics [--quick] [--json]
 
 `vs_bincount`: our time over that of the shortest NumPy code that gives the same table (one
-`bincount` of 16-bit pairs), no ids checked, none ignored; goal <= 1.3. `vs_evaluate`: the time of evaluate's
-`mean_iou` over ours; goal >= 25; null where `evaluate` or its metric's code is not here.
+`bincount` of 16-bit pairs), no ids checked, none ignored; goal <= 1.3. `vs_evaluate`: the time of
+evaluate's `mean_iou` over ours; goal >= 25; null where `evaluate` or its metric's code is not here.
 `bootstrap_s`, `auroc_s`: 10,000 resamples of 2,000 tiles of 120 patients in 9 classes.
 """
 

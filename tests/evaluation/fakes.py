@@ -176,3 +176,8 @@ def relabelled(examples: MemoryExamples, at: int, target: int) -> MemoryExamples
     items = list(examples.items)
     items[at] = replace(items[at], target=np.array(target, np.uint8))
     return MemoryExamples(items)
+
+
+def relabelled_masks(examples: MemoryExamples) -> MemoryExamples:
+    """All background: whoever learns from these knows no gland."""
+    return MemoryExamples([replace(i, target=np.zeros_like(i.target)) for i in examples.items])

@@ -12,6 +12,7 @@ from tests.evaluation.fakes import (
     MemorySet,
     mask_set,
     relabelled,
+    relabelled_masks,
     tile_set,
 )
 from wsi_vit.errors import DatasetError, ModelError
@@ -160,6 +161,23 @@ def test_the_best_constant_of_masks_is_all_foreground_and_is_beaten() -> None:
 
     assert rule.name == "all gland"
     assert rule.value == pytest.approx(share, abs=1e-6)
+
+
+def test_a_segmenter_is_held_against_the_nearest_colour_too() -> None:
+    found = evaluated(mask_set(), input_px=8)
+
+    nearest = found.baselines[1]
+    assert nearest.name == "nearest colour"
+    assert nearest.value is not None and nearest.value > 0.9
+    assert found.headline.value is not None and found.headline.value < nearest.value
+    assert not found.beats_trivial
+
+
+def test_a_segmenter_that_beats_every_rule_says_so() -> None:
+    dataset = mask_set()
+    dataset.splits["train"] = relabelled_masks(dataset.splits["train"])
+
+    assert evaluated(dataset).beats_trivial
 
 
 def test_without_training_examples_no_claim_is_made() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,20 +22,24 @@ Observer = Callable[[Sequence[Example]], None]
 
 
 class SplitExamples(Protocol):
-    """One split, whose names are known without decoding a picture."""
+    """One split, whose names are known without decoding a picture.
+
+    The names are `Sequence[str]`; they are typed Any because a type checker takes no
+    `cached_property` for a property.
+    """
 
     @property
-    def keys(self) -> Sequence[str]:
+    def keys(self) -> Any:
         """Names of the examples."""
         ...
 
     @property
-    def slide_ids(self) -> Sequence[str]:
+    def slide_ids(self) -> Any:
         """The slide of each example."""
         ...
 
     @property
-    def patients(self) -> Sequence[str]:
+    def patients(self) -> Any:
         """The patient of each example."""
         ...
 
