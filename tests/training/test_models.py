@@ -1,0 +1,112 @@
+"""The loop with the models it is made for, small."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.small import LABELS, Memory, section, weights_of
+from wsi_vit.datasets.augmentation import Augmentation
+from wsi_vit.datasets.example import Example
+from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.maskformer import MaskFormerSection
+from wsi_vit.models.start import ConfigStart
+from wsi_vit.training.checkpoints import load_best
+from wsi_vit.training.loop import fit, learn
+from wsi_vit.training.records import Step
+
+SIDE_PX = 32
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "hidden_dropout_prob": 0.1,
+}
+MASKS = {
+    "widths": (8, 8, 16, 16),
+    "d_model": 32,
+    "decoder_layers": 1,
+    "heads": 2,
+    "queries": 4,
+    "points": 32,
+    "dropout": 0.1,
+}
+
+
+def make(kind: str, seed: int) -> Any:
+    torch.manual_seed(seed)
+    if kind == "vit":
+        start = ConfigStart(options=VIT)
+        return ClassifierSection(start=start, input_px=SIDE_PX).build(LABELS, "classification")
+    start = ConfigStart(options=MASKS)
+    return MaskFormerSection(architecture=kind, start=start, input_px=SIDE_PX).build(  # type: ignore[arg-type]
+        LABELS, "segmentation"
+    )
+
+
+def halves(count: int, *, masks: bool) -> Memory:
+    """Return noisy images, red on the left or, for class 1, green on the right."""
+    chance = np.random.default_rng(0)
+    examples: list[Example] = []
+    for index in range(count):
+        label = index % 2
+        image = chance.integers(0, 60, (SIDE_PX, SIDE_PX, 3), np.uint8)
+        bright = slice(SIDE_PX // 2, None) if label else slice(SIDE_PX // 2)
+        image[:, bright, label] += 190
+        mask = (image.max(axis=2) > 127).astype(np.uint8)
+        examples.append(
+            Example(
+                image=image,
+                target=mask if masks else np.asarray(np.uint8(label)),
+                key=str(index),
+                slide_id="one",
+                patient=str(index),
+            )
+        )
+    return Memory(examples)
+
+
+@pytest.mark.parametrize("kind", ["vit", "maskformer", "mask2former"])
+def test_real_models_resume_to_the_very_same_weights(kind: str, tmp_path: Path) -> None:
+    masks = kind != "vit"
+    options: dict[str, Any] = {
+        "train": halves(8, masks=masks),
+        "validation": halves(4, masks=masks),
+        "training": section(epochs=2, learning_rate=1e-3, class_weights="balanced"),
+        "augmentation": Augmentation(preset="strong"),
+    }
+    straight, resumed = make(kind, 0), make(kind, 1)
+    list(fit(straight, **options, folder=tmp_path / "straight"))
+    events = learn(make(kind, 0), **options, folder=tmp_path / "resumed")
+    while not (isinstance(event := next(events), Step) and event.step == 3):
+        pass
+    events.close()
+
+    list(fit(resumed, **options, folder=tmp_path / "resumed"))
+
+    assert weights_of(resumed) == weights_of(straight)
+
+
+def test_a_vit_learns_red_from_green_and_its_best_weights_are_saved(tmp_path: Path) -> None:
+    model = make("vit", 0)
+    examples = halves(32, masks=False)
+
+    epochs = list(
+        fit(
+            model,
+            examples,
+            examples,
+            training=section(epochs=8, batch_size=8, learning_rate=3e-3),
+            augmentation=Augmentation(preset="none"),
+            folder=tmp_path / "checkpoints",
+        )
+    )
+    best = load_best(model, tmp_path / "checkpoints")
+    model.save(tmp_path / "model")
+
+    assert max(e.validation.value or 0.0 for e in epochs) >= 0.95
+    assert best.state.epochs[-1].validation.value == max(e.validation.value or 0 for e in epochs)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
