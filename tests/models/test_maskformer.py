@@ -69,19 +69,22 @@ def test_it_learns_from_a_configuration_and_does_not_collapse_in_evaluation(
     architecture: Architecture,
 ) -> None:
     model, batch = make(architecture), discs(32, seed=0)
-    train(model, batch, steps=120)
+    train(model, batch, steps=80)
     with torch.no_grad():
         learning, resting = model.train().loss(batch), model.eval().loss(batch)
     assert 0.7 < resting / learning < 1.4
     assert mean_iou(model, discs(16, seed=1)) > 0.7
 
 
-def test_queries_of_a_configuration_start_apart_without_dropout() -> None:
-    for architecture in ("maskformer", "mask2former"):
-        network = make(architecture).network
-        queries = network.model.transformer_module.queries_embedder.weight
-        assert 0.8 < queries.std() < 1.2
-    assert make().network.config.decoder_config.dropout == 0
+@BOTH
+def test_queries_of_a_configuration_start_apart_without_dropout(architecture: Architecture) -> None:
+    model = make(architecture).eval()
+    with torch.no_grad():
+        output = model.network(model._pixels(discs(2, seed=0)["images"]))
+    masks = output.masks_queries_logits
+    assert masks.std(1).mean() > 0.1 * masks.std()  # 0.0001 as transformers draws them
+    classes = output.class_queries_logits
+    assert classes.std(1).mean() > 0.05 * classes.std()
 
 
 @BOTH

@@ -229,13 +229,17 @@ def network_class(architecture: Architecture) -> Any:
 
 
 def _tell_queries_apart(network: "PreTrainedModel") -> None:
-    """Draw the query embeddings with standard deviation 1, as DETR does.
+    """Draw query embeddings and the decoder's matrices as DETR and the authors' MaskFormer do.
 
-    transformers draws MaskFormer's with 0.02. Then all queries are alike, dropout alone tells them
-    apart, and in evaluation they collapse: the loss that falls in training stays high there.
+    That is: embeddings with standard deviation 1, matrices by Glorot and Bengio (2010).
+    transformers draws MaskFormer's with 0.02, and there all queries get the same faint answer from
+    the image: dropout alone tells them apart, and in evaluation they collapse.
     """
-    name = "transformer_module.queries_embedder.weight"
-    nn.init.normal_(network.base_model.get_parameter(name))
+    module = network.base_model.get_submodule("transformer_module")
+    nn.init.normal_(module.get_parameter("queries_embedder.weight"))
+    for parameter in module.get_submodule("decoder").parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
 
 
 def _learn_from_last_layer(config: Any) -> None:
