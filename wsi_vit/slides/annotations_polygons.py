@@ -16,17 +16,12 @@ from numpy.typing import NDArray
 from wsi_vit.errors import AnnotationError
 from wsi_vit.geometry import Region
 from wsi_vit.labels import LabelMap
+from wsi_vit.slides.annotations_pieces import Geometries, areas_of, only_areas, uncovered
 from wsi_vit.slides.annotations_scanline import EdgeTable, edge_table, fill
 from wsi_vit.slides.annotations_shapes import CARVING, UNNAMED, Drawing, Ring, Shape
 
-Geometries = NDArray[Any]
-"""Shapely polygons, shape (n,)."""
-
 _CARVED = -1
 """Class of an area taken out of every annotation."""
-
-_POLYGONAL = (3, 6)
-"""Shapely's type ids of Polygon and MultiPolygon."""
 
 _SEEN_SHARE = 1e-3
 """Parts outside the slide are worth a note beyond this share of an outline."""
@@ -38,19 +33,25 @@ class PolygonAnnotations:
 
     polygons: Geometries
     """Whole, valid and inside the slide; shape (n,)."""
-    visible: Geometries
-    """The part of each that no smaller one covers; the parts do not overlap; shape (n,)."""
     classes: NDArray[np.int64]
     """Training ids, shape (n,); -1 for areas taken out."""
     class_count: int
     notes: tuple[str, ...]
+    _pieces: Geometries = field(init=False, repr=False)
+    """What is seen of the outlines of known classes, in pieces that do not overlap."""
+    _piece_classes: NDArray[np.int64] = field(init=False, repr=False)
+    _piece_tree: Any = field(init=False, repr=False)
     _tree: Any = field(init=False, repr=False)
     _edges: EdgeTable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         import shapely
 
-        shapely.prepare(self.visible)  # asked again and again whether it covers a region
+        pieces, owner = uncovered(self.polygons)
+        known = self.classes[owner] != _CARVED
+        object.__setattr__(self, "_pieces", pieces[known])
+        object.__setattr__(self, "_piece_classes", self.classes[owner[known]])
+        object.__setattr__(self, "_piece_tree", shapely.STRtree(pieces[known]))
         object.__setattr__(self, "_tree", shapely.STRtree(self.polygons))
         object.__setattr__(self, "_edges", edge_table(self.polygons))
 
@@ -61,16 +62,13 @@ class PolygonAnnotations:
         if not regions:
             return np.zeros((0, self.class_count))
         boxes = shapely.box(*np.array([[r.x, r.y, r.right, r.bottom] for r in regions]).T)
-        which, polygon = self._tree.query(boxes, predicate="intersects")
-        known = self.classes[polygon] != _CARVED
-        which, polygon = which[known], polygon[known]
+        which, piece = self._piece_tree.query(boxes)
+        common = shapely.area(shapely.intersection(self._pieces[piece], boxes[which]))
         area = np.array([r.width * r.height for r in regions])
-        shares = np.ones(len(which))
-        partial = ~shapely.covers(self.visible[polygon], boxes[which])
-        pieces = shapely.intersection(self.visible[polygon[partial]], boxes[which[partial]])
-        shares[partial] = shapely.area(pieces) / area[which[partial]]
-        at = which * self.class_count + self.classes[polygon]
-        total = np.bincount(at, weights=shares, minlength=len(regions) * self.class_count)
+        at = which * self.class_count + self._piece_classes[piece]
+        total = np.bincount(
+            at, weights=common / area[which], minlength=len(regions) * self.class_count
+        )
         return total.reshape(len(regions), self.class_count).clip(0.0, 1.0)
 
     def mask(
@@ -129,7 +127,6 @@ def place(
     order = order[shapely.area(inside[order]) > 0]
     return PolygonAnnotations(
         polygons=inside[order],
-        visible=_uncovered(inside[order]),
         classes=ids[order],
         class_count=len(labels),
         notes=tuple(notes + more + clipped),
@@ -183,7 +180,7 @@ def _repaired(shapes: list[Shape]) -> tuple[Geometries, list[str]]:
     flat = sum(item.is_empty for item in raw)
     invalid = ~shapely.is_valid(geometries)
     mended = shapely.make_valid(geometries[invalid], method="structure", keep_collapsed=False)
-    geometries[invalid] = [_areas_of(item) for item in mended]
+    geometries[invalid] = [areas_of(item) for item in mended]
     notes = []
     if invalid.any():
         notes.append(f"{int(invalid.sum())} outlines crossed themselves and were repaired")
@@ -204,14 +201,6 @@ def _polygon(shape: Shape) -> Any:
 def _corners(ring: Ring) -> int:
     """Count different corners; a long ring is not looked through."""
     return len(ring) if len(ring) > 8 else len({tuple(corner) for corner in ring.tolist()})
-
-
-def _areas_of(geometry: Any) -> Any:
-    """Return the polygons of a geometry; repairing may leave lines and points beside them."""
-    import shapely
-
-    parts = shapely.get_parts(shapely.get_parts(geometry))
-    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
 
 
 def _cut_holes(geometries: Geometries, shapes: list[Shape]) -> Geometries:
@@ -235,8 +224,7 @@ def _clipped(
 
     before = shapely.area(geometries)
     inside = shapely.intersection(geometries, shapely.box(0, 0, *slide_size))
-    mixed = ~np.isin(shapely.get_type_id(inside), _POLYGONAL)
-    inside[mixed] = [_areas_of(item) for item in inside[mixed]]
+    inside = only_areas(inside)
     after = shapely.area(inside)
     if not (after > 0).any():
         raise _all_outside(geometries, slide_size, source)
@@ -275,21 +263,3 @@ def _all_outside(
         f"{width} x {height}",
         remedy=hint,
     )
-
-
-def _uncovered(polygons: Geometries) -> Geometries:
-    """Return each polygon without what later (smaller) ones cover."""
-    import shapely
-
-    tree = shapely.STRtree(polygons)
-    below, above = tree.query(polygons, predicate="intersects")
-    later = above > below
-    below, above = below[later], above[later]
-    visible = polygons.copy()
-    order = np.argsort(below, kind="stable")
-    covered, starts = np.unique(below[order], return_index=True)
-    groups = np.split(above[order], starts[1:])
-    for polygon, covers in zip(covered.tolist(), groups, strict=False):  # one empty group if none
-        cover = shapely.union_all(polygons[covers])
-        visible[polygon] = _areas_of(shapely.difference(polygons[polygon], cover))
-    return visible
