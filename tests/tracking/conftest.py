@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def seed_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database that was migrated once; tests copy it."""
-    path = tmp_path_factory.mktemp("seed") / "mlflow.db"
+    path = tmp_path_factory.mktemp("seed") / "still-to-be-made" / "mlflow.db"
     open_client(f"sqlite:///{path}").search_experiments()
     return path
 
@@ -190,7 +190,8 @@ def server(seed_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     db = tmp_path / "server" / "mlflow.db"
     db.parent.mkdir()
     shutil.copy(seed_db, db)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # the server sets both for good
+        monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setenv("_MLFLOW_SERVER_SERVE_ARTIFACTS", "true")
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_DESTINATION", str(db.parent / "artifacts"))
     with warnings.catch_warnings():

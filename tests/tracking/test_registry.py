@@ -55,6 +55,15 @@ def test_what_is_registered_holds_no_pickle(
     assert any(path.name == "model.safetensors" for path in files)
 
 
+def test_what_is_registered_says_nothing_of_this_computer(
+    registry: Registry, make_run: MakeRun, tmp_path: Path
+) -> None:
+    registry.register(make_run())
+    (package,) = (tmp_path / "runs" / "mlartifacts").rglob("MLmodel")
+    assert str(tmp_path) not in package.read_text()
+    assert str(Path.cwd()) not in package.read_text()
+
+
 def test_a_run_without_evaluation_is_refused(registry: Registry, make_run: MakeRun) -> None:
     run = make_run()
     (run / "metrics.json").unlink()

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_mlflow_loads_a_version_and_asks_it(
     assert model.metadata.signature.outputs.input_names() == list(answer.columns)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -111,7 +112,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def served(make_run: MakeRun, uri: str, port: int) -> Iterator[str]:
+def served(make_run: MakeRun, uri: str, port: int, tmp_path: Path) -> Iterator[str]:
     """`mlflow models serve` on the champion, as the documentation says to start it."""
     registry = Registry(uri)
     registry.register(make_run())
@@ -127,25 +128,29 @@ def served(make_run: MakeRun, uri: str, port: int) -> Iterator[str]:
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     path = f"{binaries}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PATH": path, "OMP_NUM_THREADS": "1"}
+    log_path = tmp_path / "serve.log"
+    log = log_path.open("wb")
     process = subprocess.Popen(
         [*command, *options],
         env=environment,
         start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
     )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/ping", process)
+        _wait_for(f"http://127.0.0.1:{port}/ping", process, log_path)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        log.close()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
-        assert process.poll() is None, f"mlflow models serve ended with {process.returncode}"
+        assert process.poll() is None, log.read_text()[-2000:]
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return

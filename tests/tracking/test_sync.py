@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.tracking.conftest import MakeRun, Server, add_dataset, epoch, write_metrics
-from wsi_vit.errors import RegistryError, ServiceError
+from wsi_vit.errors import RegistryError, ServiceError, StoreError
 from wsi_vit.tracking.background import BackgroundSync
 from wsi_vit.tracking.client import open_client
 from wsi_vit.tracking.journal import Journal
@@ -285,3 +285,15 @@ def test_training_goes_on_beside_a_dead_mlflow_and_a_living_one(
     client = open_client(server.uri)
     told = points(client, only_run(client).info.run_id, "train_loss")
     assert [step for step, _ in told] == [1, 2, 3, 4]
+
+
+def test_training_goes_on_whatever_is_wrong_with_the_telling(make_run: MakeRun, uri: str) -> None:
+    run = make_run()
+    (run / "metrics.json").write_text("{}")
+    with BackgroundSync(run, uri, every_s=60) as background:
+        pass
+    assert isinstance(background.problem, RegistryError)
+    (run / "journal.jsonl").write_text("}{\n")
+    with BackgroundSync(run, uri, every_s=60) as background:
+        pass
+    assert isinstance(background.problem, StoreError)

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wsi_vit.errors import ServiceError
+from wsi_vit.errors import WsiVitError
 from wsi_vit.tracking.sync import sync_run
 
 
@@ -16,7 +16,7 @@ class BackgroundSync:
         self._run, self._uri, self._every_s = run, uri, every_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="mlflow-sync", daemon=True)
-        self.problem: ServiceError | None = None
+        self.problem: WsiVitError | OSError | None = None
         """Why the last sync failed; None if it did not."""
 
     def __enter__(self) -> Self:
@@ -41,5 +41,6 @@ class BackgroundSync:
         try:
             sync_run(self._run, self._uri)
             self.problem = None
-        except ServiceError as problem:
+        except (WsiVitError, OSError) as problem:
+            # Whatever is wrong with the telling, the work that is told about goes on.
             self.problem = problem

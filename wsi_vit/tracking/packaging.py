@@ -30,6 +30,18 @@ def save_package(model: Path, target: Path, *, run_id: str, model_id: str) -> No
             pip_requirements=[_requirement()],
             mlflow_model=Model(run_id=run_id, model_id=model_id),
         )
+    _forget_this_computer(target)
+
+
+def _forget_this_computer(target: Path) -> None:
+    """Make the paths in MLmodel relative: what they were here is nobody's business elsewhere."""
+    from mlflow.models import Model
+
+    package = Model.load(str(target))
+    flavour = package.flavors["python_function"]
+    flavour["model_code_path"] = _CODE.name
+    flavour["artifacts"]["model"]["uri"] = INSIDE
+    package.save(str(target / "MLmodel"))
 
 
 def _signature(model: Path) -> Any:
