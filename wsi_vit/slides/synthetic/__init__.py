@@ -1,7 +1,7 @@
 """Colorectal slides that never were: pictures for a demo, and a truth known to the pixel edge.
 
 A slide is laid out as compartments on a coarse grid (`layout`), planted with glands and nuclei
-(`glands`, `nuclei`, `planting`), painted band by band as haematoxylin and eosin (`painting`,
+(`planting`: `mucosa`, `tumour`), painted band by band as haematoxylin and eosin (`painting`,
 `stain`), and written as a pyramid that OpenSlide opens as Aperio's (`aperio`). The compartments
 themselves are the truth (`truth`).
 """
