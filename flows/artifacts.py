@@ -11,7 +11,9 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from wsi_vit.pipeline import SlideOutcome
+from wsi_vit.evaluation.records import read_evaluation
+from wsi_vit.evaluation.words import headline_sentence, trivial_sentence
+from wsi_vit.pipeline import ModelOutcome, SlideOutcome
 
 _MAX_PICTURE_BYTES = 350_000
 """Prefect stores an artifact in its database; a larger picture stays a file and is named."""
@@ -37,25 +39,29 @@ def show_table(rows: Sequence[dict[str, Any]], *, key: str, title: str) -> None:
         create_table_artifact(table=list(rows), key=slug(key), description=title)
 
 
-def show_text(text: str, *, key: str, title: str) -> None:
-    """Put Markdown into the run's page."""
-    create_markdown_artifact(markdown=text, key=slug(key), description=title)
-
-
 def show_slides(outcomes: Sequence[SlideOutcome], *, key: str) -> None:
     """Put what became of each slide into the run's page, the quarantined first."""
     ordered = sorted(outcomes, key=lambda item: (item.state != "quarantined", item.slide_id))
-    rows = [
-        {
-            "slide": item.slide_id,
-            "state": item.state,
-            "tiles": item.tiles,
-            "reason": item.reason or "",
-            "what to do": item.message,
-        }
-        for item in ordered
-    ]
+    rows = [item.row() for item in ordered]
     show_table(rows, key=slug(key, "slides"), title="What became of each slide")
+
+
+def show_evaluation(run: Path, version: ModelOutcome) -> None:
+    """Put the figures, the metrics and the way to the report into the run's page."""
+    found = read_evaluation(run / "metrics.json")
+    name = run.parent.name
+    create_markdown_artifact(
+        markdown=f"# {headline_sentence(found)}\n\n{trivial_sentence(found)}\n\n"
+        f"Report: `{run / 'report.html'}`",
+        key=slug(name, "result"),
+    )
+    show_pictures(sorted((run / "figures").glob("*.png")), run_key=name)
+    scores = [
+        {"metric": s.name, "value": s.value, "from": s.low, "to": s.high}
+        for s in found.level("tile").scores
+    ]
+    show_table(scores, key=slug(name, "metrics"), title="Test split, 95 % intervals over patients")
+    show_table([version.row()], key=slug(name, "version"), title="In the registry")
 
 
 def slug(*parts: str) -> str:

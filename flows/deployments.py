@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.states import StateType
 
 from wsi_vit.errors import ServiceError, UsageError
 
@@ -129,7 +128,7 @@ async def _schedules(client: PrefectClient, name: str) -> list[Any]:
 async def _make_zombie_automation() -> None:
     """A self-hosted server marks a run whose process vanished as crashed only if it is told to."""
     resource = {"prefect.resource.id": ["prefect.flow-run.*"]}
-    automation = Automation(
+    automation = AutomationCore(
         name=_ZOMBIES,
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
@@ -142,7 +141,10 @@ async def _make_zombie_automation() -> None:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.CRASHED, message="No heartbeat: the worker or machine died."
+                state=StateType.CRASHED,
+                name="Crashed",
+                message="No heartbeat: the worker or machine died.",
+                force=False,
             )
         ],
     )

@@ -1,10 +1,10 @@
 """What a flow run is asked: pydantic models, so the UI shows a form and refuses nonsense early."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator
 
+from wsi_vit.pipeline import Promotion
 from wsi_vit.recipe import Recipe, load_recipe
 from wsi_vit.section import Section
 
@@ -17,7 +17,7 @@ class TrainParameters(Section):
         default=None, description="cohort.csv, a folder of slides, or the folder of an image recipe"
     )
     start: Path | None = Field(default=None, description="Local folder of weights to start from")
-    promotion: Literal["if better", "never"] = Field(
+    promotion: Promotion = Field(
         default="if better", description="Whether the new version may become champion"
     )
 

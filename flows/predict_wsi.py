@@ -10,9 +10,10 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
-from flows.artifacts import show_pictures, show_predictions
+from flows.artifacts import show_pictures, show_table
 from flows.parameters import PredictParameters
 from flows.retries import is_passing
 from wsi_vit import pipeline
@@ -37,7 +38,7 @@ def fetch_model(model: str) -> Path:
 @task(task_run_name="predict {row.slide_id}", **_again)
 def predict_slide(model: Path, row: CohortRow, out: Path) -> PredictionOutcome:
     """Predict one slide, whole."""
-    return pipeline.predict_row(model, row, out=out, settings=Settings())
+    return pipeline.predict_row(model, row, out=out)
 
 
 @flow(name="predict-wsi", flow_run_name="predict with {parameters.model}")
@@ -48,9 +49,9 @@ def predict_wsi(parameters: PredictParameters) -> State[Any]:
     model = fetch_model(parameters.model)
     # One slide after the other: a slide already keeps every core, or the GPU, busy.
     outcomes = [predict_slide(model, row, out) for row in read_cohort(parameters.cohort).rows]
-    show_predictions(outcomes)
+    show_table([item.row() for item in outcomes], key="predictions", title="What became of each")
     show_pictures(
-        [item.overview for item in outcomes if item.overview and item.state == "predicted"][:12],
+        [item.comparison or item.overview for item in outcomes if item.overview][:12],
         run_key="prediction",
     )
     return Completed(message=_summary(outcomes), data=[o.model_dump(mode="json") for o in outcomes])

@@ -3,7 +3,7 @@
 import errno
 from typing import Any
 
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from wsi_vit.errors import ServiceError, WsiVitError
 

@@ -6,13 +6,15 @@ at most, never a tile, and hand on paths and small records.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.futures import wait
-from prefect.states import Completed, State
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import show_evaluation, show_slides, slug
@@ -20,8 +22,10 @@ from flows.parameters import TrainParameters
 from flows.retries import is_passing
 from wsi_vit import pipeline
 from wsi_vit.cohort import CohortRow
-from wsi_vit.pipeline import SlideOutcome
+from wsi_vit.evaluation.words import headline_sentence
+from wsi_vit.pipeline import ModelOutcome, Promotion, SlideOutcome, Trained
 from wsi_vit.settings import Settings
+from wsi_vit.store import Artefact
 
 MAX_TASKS = 500
 """Prefect's server digests some tens of task runs a second: a large cohort goes in batches."""
@@ -43,13 +47,13 @@ def tile_slides(parameters: TrainParameters, rows: list[CohortRow]) -> list[Slid
 
 
 @task(**_again)
-def build_dataset(parameters: TrainParameters, outcomes: list[SlideOutcome]) -> Path:
+def build_dataset(parameters: TrainParameters, outcomes: list[SlideOutcome]) -> Artefact:
     """Join the tiled slides, or read the folder of images, into one dataset."""
-    return pipeline.build(parameters.resolved(), outcomes, settings=Settings()).folder
+    return pipeline.build(parameters.resolved(), outcomes, settings=Settings())
 
 
 @task(cache_policy=NO_CACHE)
-def train(parameters: TrainParameters, dataset: Path) -> Path:
+def train(parameters: TrainParameters, dataset: Path) -> Trained:
     """Fine-tune in a supervised process of its own; a cancelled run leaves a checkpoint."""
     return pipeline.train_supervised(
         parameters.resolved(), dataset, settings=Settings(), progress=_progress("training")
@@ -57,33 +61,52 @@ def train(parameters: TrainParameters, dataset: Path) -> Path:
 
 
 @task(**_again)
-def evaluate(run: Path) -> Path:
-    """Score the model on the frozen test split and write the report."""
-    pipeline.evaluate(run, settings=Settings(), progress=_progress("evaluation"))
-    return run
+def evaluate(run: Path) -> str:
+    """Score the model on the frozen test split, write the report; return its first sentence."""
+    progress = _progress("evaluation")
+    return headline_sentence(pipeline.evaluate(run, settings=Settings(), progress=progress))
 
 
 @task(**_again)
-def register(run: Path, promotion: str) -> dict[str, Any]:
+def register(run: Path, promotion: Promotion) -> ModelOutcome:
     """Bring the run into MLflow, register its model, and promote it if it is better."""
-    return pipeline.register(run, promotion=promotion, settings=Settings()).model_dump(mode="json")
+    return pipeline.register(run, promotion=promotion, settings=Settings())
 
 
 @flow(
     name="train-wsi",
     flow_run_name="train {parameters.recipe}",
-    task_runner=ThreadPoolTaskRunner(max_workers=Settings().workers),  # type: ignore[arg-type]
+    task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=Settings().workers)),
 )
 def train_wsi(parameters: TrainParameters) -> State[Any]:
     """Take a team's slides to a registered, reproducible model."""
     outcomes = tile_cohort(parameters)
-    run = train(parameters, build_dataset(parameters, outcomes))
-    version = register(evaluate(run), parameters.promotion)
-    show_evaluation(run, version)
+    dataset = build_dataset(parameters, outcomes)
+    trained = train(parameters, dataset.folder)
+    sentence = evaluate(trained.run)
+    model = register(trained.run, parameters.promotion)
+    show_evaluation(trained.run, model)
     lost = [item.slide_id for item in outcomes if item.state == "quarantined"]
     note = f"; {len(lost)} quarantined: {', '.join(lost[:20])}" if lost else ""
-    result = {"run": str(run), "version": version, "quarantined": lost}
-    return Completed(message=f"{version['name']} version {version['number']}{note}", data=result)
+    result = {
+        "run": str(trained.run),
+        "sentence": sentence,
+        "model": model.model_dump(mode="json"),
+        "quarantined": lost,
+        "reused": _reused(outcomes, dataset, trained),
+    }
+    return Completed(message=f"{sentence} {model.spoken()}{note}", data=result)
+
+
+def _reused(outcomes: Sequence[SlideOutcome], dataset: Artefact, trained: Trained) -> list[str]:
+    """Name the stages that had nothing to do."""
+    tiled = [item for item in outcomes if item.state == "reused"]
+    parts = {
+        f"tiles of {len(tiled)} slides": bool(tiled),
+        "dataset": dataset.reused,
+        "model and report": trained.reused,
+    }
+    return [name for name, reused in parts.items() if reused]
 
 
 def tile_cohort(parameters: TrainParameters) -> list[SlideOutcome]:
@@ -113,7 +136,8 @@ def _span(rows: Sequence[CohortRow]) -> str:
 
 def _progress(key: str) -> Callable[[str, int, int], None]:
     """Return a callback that keeps a progress bar in the run's page, moved by whole percents."""
-    artifact, shown = create_progress_artifact(progress=0.0, key=slug(key), description=key), 0.0
+    artifact = cast(UUID, create_progress_artifact(progress=0.0, key=slug(key), description=key))
+    shown = 0.0
 
     def report(what: str, done: int, total: int) -> None:
         nonlocal shown

@@ -116,7 +116,7 @@ def train(
     settings = Settings()
     with console.progress_bars() as progress:
         folder = dataset or _built(resolved, settings, progress)
-        run = pipeline.train(resolved, folder, settings=settings, progress=progress)
+        run = pipeline.train(resolved, folder, settings=settings, progress=progress).run
     console.say(f"[bold]{run}[/bold]\nNext: wsi-vit evaluate {run}")
 
 
@@ -133,6 +133,7 @@ def evaluate(
     Example: wsi-vit evaluate runs/wsi_segmentation/0123456789abcdef
     """
     from wsi_vit import pipeline
+    from wsi_vit.evaluation.words import headline_sentence
 
     with console.progress_bars() as progress:
         if dataset is None:
@@ -142,7 +143,7 @@ def evaluate(
     if as_json:
         console.print_json(result)
     else:
-        console.say(result.sentence())
+        console.say(headline_sentence(result))
 
 
 @app.command()
@@ -243,8 +244,8 @@ def run(
     if as_json:
         console.print_json(done)
     else:
-        console.say(done.sentence)
-        console.say(f"Report: {done.run / 'report.html'}")
+        console.say(f"{done.sentence} {done.model.spoken()}")
+        console.say(f"Report: [bold]{done.run / 'report.html'}[/bold]")
     _exit_on_lost(done.quarantined)
 
 
@@ -256,7 +257,7 @@ def slides_info(
 
     Example: wsi-vit slides info a.svs
     """
-    from wsi_vit.slides.inspection import slide_facts
+    from wsi_vit.slides.facts import slide_facts
     from wsi_vit.slides.slide import open_slide
 
     with open_slide(file, mpp=mpp) as slide:
@@ -274,7 +275,7 @@ def slides_check(files: list[Path], as_json: Json = False) -> None:
 
     Example: wsi-vit slides check slides/*.svs
     """
-    from wsi_vit.slides.inspection import check_slide
+    from wsi_vit.slides.facts import check_slide
 
     with console.progress_bars() as progress:
         reports = []
@@ -284,7 +285,17 @@ def slides_check(files: list[Path], as_json: Json = False) -> None:
     if as_json:
         console.print_json(reports)
     else:
-        console.print_table([report.row() for report in reports])
+        console.print_table(
+            [
+                {
+                    "slide": report.path.name,
+                    "tiles read": report.native_tiles,
+                    "unreadable": report.unreadable,
+                    "what to do": report.message or "nothing: it can be used",
+                }
+                for report in reports
+            ]
+        )
     _exit_on_lost([str(report.path) for report in reports if report.reason])
 
 

@@ -7,17 +7,27 @@ already, and each leaves its result whole or not at all.
 """
 
 from wsi_vit.pipeline.learning import evaluate, evaluate_on, train, train_supervised
-from wsi_vit.pipeline.outcomes import PredictionOutcome, Progress, RunOutcome, SlideOutcome
+from wsi_vit.pipeline.outcomes import (
+    ModelOutcome,
+    PredictionOutcome,
+    Progress,
+    RunOutcome,
+    SlideOutcome,
+    Trained,
+)
 from wsi_vit.pipeline.predicting import fetch_model, predict, predict_row
-from wsi_vit.pipeline.registering import models, promote, register, rollback
+from wsi_vit.pipeline.registering import Promotion, models, promote, register, rollback
 from wsi_vit.pipeline.running import run_recipe
 from wsi_vit.pipeline.tiling import build, cohort_of, tile_cohort, tile_row
 
 __all__ = [
+    "ModelOutcome",
     "PredictionOutcome",
     "Progress",
+    "Promotion",
     "RunOutcome",
     "SlideOutcome",
+    "Trained",
     "build",
     "cohort_of",
     "evaluate",

@@ -15,7 +15,7 @@ from wsi_vit.evaluation.records import Evaluation, read_evaluation
 from wsi_vit.evaluation.report import write_report
 from wsi_vit.models.load import load_model
 from wsi_vit.pipeline.describing import about_run, write_card
-from wsi_vit.pipeline.outcomes import Progress, silent
+from wsi_vit.pipeline.outcomes import Progress, Trained, silent
 from wsi_vit.pipeline.run_folder import RunPlace, place_of, run_shape
 from wsi_vit.recipe import Recipe
 from wsi_vit.settings import Settings
@@ -35,8 +35,8 @@ _TELL_EVERY_S = 1.0
 
 def train(
     recipe: Recipe, dataset: Path, *, settings: Settings, progress: Progress = silent
-) -> Path:
-    """Fine-tune a recipe's model on a dataset, in this process; return the run's folder.
+) -> Trained:
+    """Fine-tune a recipe's model on a dataset, in this process.
 
     A run that has its model already is left as it is; one that was interrupted goes on from its
     newest whole checkpoint, to the very same weights.
@@ -51,16 +51,16 @@ def train(
     check_labels(data)
     place = place_of(recipe, data, runs=settings.runs)
     if place.model.is_dir():
-        return place.folder
+        return Trained(run=place.folder, reused=True)
     place.begin(recipe, data.folder)
     with _live_tracking(place, settings):
         _learn(place, recipe, data, progress)
-    return place.folder
+    return Trained(run=place.folder, reused=False)
 
 
 def train_supervised(
     recipe: Recipe, dataset: Path, *, settings: Settings, progress: Progress = silent
-) -> Path:
+) -> Trained:
     """Train in a process of its own that is watched, and ended with all its children if we are.
 
     Raises:
@@ -69,7 +69,7 @@ def train_supervised(
     data = open_dataset(dataset)
     place = place_of(recipe, data, runs=settings.runs)
     if place.model.is_dir():
-        return place.folder
+        return Trained(run=place.folder, reused=True)
     command = [sys.executable, "-m", "wsi_vit", "train", str(place.write_recipe(recipe))]
     supervise(
         [*command, "--dataset", str(data.folder)],
@@ -78,7 +78,7 @@ def train_supervised(
         hear=partial(_hear, progress),
         card=visible_card(),
     )
-    return place.folder
+    return Trained(run=place.folder, reused=False)
 
 
 def evaluate(run: Path, *, settings: Settings, progress: Progress = silent) -> Evaluation:

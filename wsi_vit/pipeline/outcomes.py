@@ -40,6 +40,14 @@ class SlideOutcome(Section):
         }
 
 
+class Trained(Section):
+    """A run that has its model."""
+
+    run: Path
+    reused: bool
+    """Whether the model was there already."""
+
+
 class PredictionOutcome(Section):
     """What became of one slide or image that was to be predicted."""
 
@@ -49,6 +57,8 @@ class PredictionOutcome(Section):
     message: str = ""
     folder: Path | None = None
     overview: Path | None = None
+    comparison: Path | None = None
+    """Truth beside prediction, where the cohort has outlines of the slide."""
     shares: dict[str, float] = Field(default_factory=dict)
     """Share of the computed area that each class covers."""
 
@@ -74,6 +84,10 @@ class ModelOutcome(Section):
     estimate: str
     decision: str
     reason: str
+
+    def spoken(self) -> str:
+        """Return it as a sentence."""
+        return f"{self.name} version {self.version} is {self.decision}: {self.reason or 'no news'}."
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of a table."""

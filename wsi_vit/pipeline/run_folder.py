@@ -13,14 +13,13 @@ from typing import Any
 from wsi_vit.datasets.reading import TrainingSet
 from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.errors import StoreError
+from wsi_vit.prediction.applied import TILES
 from wsi_vit.recipe import Recipe, dump_recipe, load_recipe
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.store import FileEntry, Manifest, Shape, canonical_json, file_digest, write_whole
 from wsi_vit.tracking.journal import Journal
 
 _VERSION = 1
-TILES = "tiles.json"
-"""Beside a slide model's weights: the tiling it learnt on, so that it can be applied again."""
 _COMMITTED = ("recipe.yaml", "metrics.json", "report.html", "model/*", "figures/*")
 
 

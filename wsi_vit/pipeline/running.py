@@ -23,7 +23,7 @@ def run_recipe(
     """
     outcomes = tile_cohort(recipe, settings=settings, progress=progress)
     dataset = build(recipe, outcomes, settings=settings)
-    run = train(recipe, dataset.folder, settings=settings, progress=progress)
+    run = train(recipe, dataset.folder, settings=settings, progress=progress).run
     found = evaluate(run, settings=settings, progress=progress)
     version = register(run, promotion=promotion, settings=settings)
     return RunOutcome(

@@ -1,6 +1,5 @@
 """A trained model, ready to be asked: on its device, with its digest and its tiling."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ from wsi_vit.models.load import load_model
 from wsi_vit.models.model import Model
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.store import digest_of, file_digest
+
+TILES = "tiles.json"
+"""Beside a slide model's weights: the tiling it learnt on, so that it is applied alike."""
 
 Pixels = NDArray[np.uint8]
 """An RGB picture, shape (height, width, 3)."""
@@ -41,7 +43,7 @@ class AppliedModel:
         if self.tiles is None:
             raise ModelError(
                 "The model does not say at which resolution it sees a slide",
-                got=f"{PREPROCESSING} without tiles",
+                got=f"no {TILES} beside its weights",
                 remedy="Predict pictures with it, or name a model that was trained on slides",
             )
         return self.tiles
@@ -86,22 +88,32 @@ def load_applied(folder: Path, *, tiles: TilesSection | None = None) -> AppliedM
         model=model,
         digest=model_digest(folder),
         device=device,
-        tiles=tiles or _saved_tiling(folder / PREPROCESSING),
+        tiles=tiles or _saved_tiling(folder / TILES),
     )
 
 
 def model_digest(folder: Path) -> str:
-    """Return the sha256 over the files that decide what a saved model says."""
+    """Return the sha256 over the files that decide what a saved model says.
+
+    Raises:
+        ModelError: One of them is missing.
+    """
     names = (CONFIG, WEIGHTS, LABELS, PREPROCESSING)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"Not a saved model: no {', '.join(missing)}",
+            got=folder,
+            remedy="Name a run's model/ folder",
+        )
     return digest_of({name: file_digest(folder / name) for name in names})
 
 
 def _saved_tiling(path: Path) -> TilesSection | None:
-    saved = json.loads(path.read_text()).get("tiles")
-    if saved is None:
+    if not path.is_file():
         return None
     try:
-        return TilesSection.model_validate(saved)
+        return TilesSection.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ModelError(
             f"The saved tiling does not fit this version ({error.error_count()} values)",

@@ -1,0 +1,261 @@
+"""EBHI-Seg, case-disjoint five-fold: our recipes beside a plain fine-tune, in one run.
+
+    python -m benchmarks.ebhi --data DIR --start DIR [--task classification] [--quick] [--json]
+
+`--data` is EBHI-Seg (or the 269 images of it that come with the project's test data), `--start` a
+folder of ViT weights. Classification: recipe `ebhi_classification` against twelve plain epochs
+(AdamW 5e-5 falling linearly, flips, a linear head on the class token), the same weights, training
+split, precision and number of epochs. Segmentation: recipe `ebhi_segmentation` against the mask
+that is all foreground. Every image is in one test fold; intervals are from a paired bootstrap over
+cases. `--quick` runs the first fold only. Finished folds are kept in `--runs` and not run again.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESULTS = Path(__file__).parent / "results"
+FOLDS, EPOCHS, RESAMPLES, SEED = 5, 12, 10_000, 0
+Rows = list[dict[str, Any]]
+"""One row a test image: case and confusion counts."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where things lie."""
+
+    data: Path
+    start: Path | None
+    runs: Path
+
+
+def recipe_of(bench: Bench, name: str, fold: int) -> Any:
+    """Return a recipe of ours that judges one fold."""
+    from wsi_vit.recipe import load_recipe
+
+    recipe = load_recipe(name).reading(bench.data)
+    if name.endswith("classification"):
+        recipe = recipe.starting_from(bench.start)
+    return recipe.model_copy(update={"split": recipe.split.model_copy(update={"fold": fold})})
+
+
+def dataset_of(bench: Bench, name: str, fold: int) -> Any:
+    """Return the dataset of one fold, opened."""
+    from wsi_vit import pipeline
+    from wsi_vit.datasets.reading import open_dataset
+    from wsi_vit.settings import Settings
+
+    built = pipeline.build(recipe_of(bench, name, fold), [], settings=Settings(runs=bench.runs))
+    return open_dataset(built.folder)
+
+
+def ours(bench: Bench, name: str, fold: int) -> Rows:
+    """Train our recipe on one fold, as `wsi-vit run` does, and judge its test images."""
+    from wsi_vit import pipeline
+    from wsi_vit.models.load import load_model
+    from wsi_vit.settings import Settings
+
+    settings, data = Settings(runs=bench.runs), dataset_of(bench, name, fold)
+    run = pipeline.train(recipe_of(bench, name, fold), data.folder, settings=settings).run
+    pipeline.evaluate(run, settings=settings)
+    model = load_model(run / "model")
+    model.eval()
+    return judged(data, model.scores)
+
+
+def plain(bench: Bench, name: str, fold: int) -> Rows:
+    """Fine-tune the same weights as anybody would: no augmentation but flips, the last epoch."""
+    import torch
+    from torch.nn.functional import cross_entropy
+    from transformers import AutoModel
+
+    assert bench.start
+    data = dataset_of(bench, name, fold)
+    torch.manual_seed(SEED)
+    body = AutoModel.from_pretrained(bench.start)
+    head = torch.nn.Linear(body.config.hidden_size, len(data.labels))
+    parameters = [*body.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=5e-5)
+    train, batch = data.examples("train"), 16
+    steps = EPOCHS * -(-len(train) // batch)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
+
+    def logits(images: Any) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            features = body((images.float() / 255 - mean) / std).last_hidden_state[:, 0]
+            return head(features).float()
+
+    body.train()
+    for _ in range(EPOCHS):
+        order = torch.randperm(len(train)).tolist()
+        for first in range(0, len(train), batch):
+            examples = train.__getitems__(order[first : first + batch])
+            images = as_tensor([example.image for example in examples])
+            images = images.flip(3) if torch.rand(()) < 0.5 else images
+            targets = torch.tensor([int(example.target) for example in examples])
+            optimiser.zero_grad()
+            cross_entropy(logits(images), targets).backward()
+            optimiser.step()
+            falling.step()
+    body.eval()
+    return judged(data, lambda images: logits(images).softmax(1))
+
+
+def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Any:
+    """Stack RGB images to uint8 (B, 3, H, W)."""
+    import torch
+
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def judged(data: Any, scores: Callable[[Any], Any]) -> Rows:
+    """Return the confusion counts of each test image."""
+    import torch
+
+    from wsi_vit.metrics import count_pairs
+
+    rows: Rows = []
+    for example in data.examples("test").__getitems__(range(len(data.examples("test")))):
+        with torch.inference_mode():
+            said = scores(as_tensor([example.image]))[0].argmax(0).numpy().astype(np.uint8)
+        counts = count_pairs(example.target.reshape(-1), said.reshape(-1), len(data.labels))
+        rows.append({"case": example.patient, "counts": counts.tolist()})
+    return rows
+
+
+def kept(bench: Bench, job: tuple[str, str, int]) -> Rows:
+    """Run one fold of one method in this process, one thread, or read what was kept of it."""
+    import torch
+
+    method, name, fold = job
+    path = bench.runs / "folds" / f"{method}-{name}-{fold}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    rows = {"ours": ours, "plain": plain}[method](bench, name, fold)
+    print(f"{method} {name} fold {fold}: {time.perf_counter() - began:.0f} s", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows))
+    return rows
+
+
+def by_case(rows: Rows) -> NDArray[np.int64]:
+    """Return confusion counts a case, (cases, classes, classes), by the case's name."""
+    cases = sorted({row["case"] for row in rows})
+    size = len(rows[0]["counts"])
+    table = np.zeros((len(cases), size, size), np.int64)
+    for row in rows:
+        table[cases.index(row["case"])] += np.array(row["counts"])
+    return table
+
+
+def interval(
+    score: Callable[[NDArray[np.int64]], Any], *tables: NDArray[np.int64]
+) -> dict[str, float]:
+    """Return a score (of two tables: the difference) with its 95 % interval over cases."""
+    cases = len(tables[0])
+    weights = np.random.default_rng(SEED).multinomial(cases, [1 / cases] * cases, RESAMPLES)
+
+    def difference(pick: Callable[[NDArray[np.int64]], Any]) -> Any:
+        values = [score(pick(table)) for table in tables]
+        return values[0] - values[1] if len(values) == 2 else values[0]
+
+    value = difference(lambda table: table.sum(axis=0))
+    drawn = difference(lambda table: np.einsum("rc,cij->rij", weights, table))
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return {"value": round(float(value), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def gland_iou(counts: NDArray[np.int64]) -> Any:
+    """Return the IoU of class 1."""
+    from wsi_vit.metrics import iou_per_class
+
+    return iou_per_class(counts)[..., 1]
+
+
+def all_foreground(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the counts of a mask that calls everything gland."""
+    painted = np.zeros_like(table)
+    painted[..., 1] = table.sum(axis=-1)
+    return painted
+
+
+def measure(bench: Bench, tasks: Sequence[str], *, folds: int, jobs: int) -> dict[str, Any]:
+    """Run all folds, two at a time, and put the figures together."""
+    from wsi_vit.metrics import accuracy, balanced_accuracy
+
+    methods = [("ours", f"ebhi_{task}") for task in tasks]
+    if "classification" in tasks:
+        methods.append(("plain", "ebhi_classification"))
+    planned = [(*method, fold) for method in methods for fold in range(folds)]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        done = dict(zip(planned, pool.map(partial(kept, bench), planned), strict=True))
+    tables = {
+        method: by_case([row for fold in range(folds) for row in done[(*method, fold)]])
+        for method in methods
+    }
+    result: dict[str, Any] = {"cases": len(next(iter(tables.values())))}
+    if "classification" in tasks:
+        mine, other = (tables[m, "ebhi_classification"] for m in ("ours", "plain"))
+        for name, score in (("accuracy", accuracy), ("balanced_accuracy", balanced_accuracy)):
+            result[name] = interval(score, mine)
+            result[f"plain_{name}"] = interval(score, other)
+            result[f"{name}_difference"] = interval(score, mine, other)
+    if "segmentation" in tasks:
+        mine = tables["ours", "ebhi_segmentation"]
+        result["iou"] = interval(gland_iou, mine)
+        result["all_foreground_iou"] = interval(gland_iou, all_foreground(mine))
+        result["iou_gain"] = interval(gland_iou, mine, all_foreground(mine))
+    return result
+
+
+def main() -> None:
+    """Measure, print, and keep a full result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/ebhi"))
+    parser.add_argument("--task", choices=["classification", "segmentation"])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true", help="the first fold only")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    options = parser.parse_args()
+    tasks = [options.task] if options.task else ["classification", "segmentation"]
+    bench = Bench(options.data.resolve(), options.start and options.start.resolve(), options.runs)
+    folds = 1 if options.quick else FOLDS
+    found = measure(bench, tasks, folds=folds, jobs=options.jobs)
+    result = {
+        "benchmark": "ebhi",
+        **found,
+        "folds": folds,
+        "seed": SEED,
+        "quick": options.quick,
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    for key, value in result.items():
+        print(f"{key:<30} {value}")
+    if not options.quick and not options.task:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "ebhi.json").write_text(json.dumps(result, indent=1) + "\n")
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
