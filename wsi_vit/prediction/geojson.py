@@ -10,7 +10,7 @@ import numpy as np
 from wsi_vit.geometry import Region
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.prediction.canvas import Canvas
-from wsi_vit.prediction.ome_zarr import Level
+from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.outlines import Outline, trace
 from wsi_vit.store import canonical_json, digest_of
 
@@ -18,18 +18,20 @@ FRAME = "base pixels of the full level-0 plane: x right, y down, origin at its t
 
 
 def collect_features(
-    level: Level, canvas: Canvas, labels: LabelMap, *, min_area_um2: float
+    target: ClassMap, *, most_px: int, min_area_um2: float
 ) -> list[dict[str, Any]]:
     """Return one QuPath annotation a connected part of a class, by class and place.
 
-    The background class has no outlines. Coordinates are base pixels, cut at the plane's edge.
+    The finest level of at most `most_px` pixels is traced; the background class has no outlines.
+    Coordinates are base pixels, cut at the plane's edge.
     """
+    canvas, labels, level = target.canvas, target.labels, target.read(most_px=most_px)
     pixel_um2 = (level.step * canvas.mpp) ** 2
-    ids = level.classes.copy()
+    ids = level.classes
     if labels.background_id is not None:
         ids[ids == labels.background_id] = IGNORE_ID
-    top = level.probabilities.max(axis=0)
-    outlines = trace(ids, top, least_pixels=min_area_um2 / pixel_um2)
+    certainty = target.read_certainty(level)
+    outlines = trace(ids, certainty, least_pixels=min_area_um2 / pixel_um2)
     return [_feature(outline, level.step, canvas, labels) for outline in outlines]
 
 

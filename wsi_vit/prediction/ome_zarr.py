@@ -7,7 +7,7 @@ other. Only a band of the map is ever in memory.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ from wsi_vit.prediction.ngff import (
 )
 
 _CHUNK_PX = 256
+_CLASSES = "labels/classes"
+_ALL = slice(None), slice(None)
+
+Area = tuple[slice, slice]
+"""Rows and columns of a level."""
 
 Classes = NDArray[np.uint8]
 """Training ids, shape (rows, columns); 255 where nothing was computed."""
@@ -31,12 +36,13 @@ Probabilities = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level of the map, read whole."""
+    """The classes of one level of the map, read whole."""
 
     classes: Classes
-    probabilities: Probabilities
     step: float
     """Base pixels a side of its pixels."""
+    number: int
+    """0 is the finest."""
 
 
 class ClassMap:
@@ -71,7 +77,8 @@ class ClassMap:
         for level in range(1, len(self.shapes)):
             for top, left in _blocks(self.shapes[level]):
                 area = slice(2 * top, 2 * (top + SHARD_PX)), slice(2 * left, 2 * (left + SHARD_PX))
-                classes, probabilities = self._read(level - 1, area)
+                classes = self._classes(level - 1, area)
+                probabilities = np.asarray(self._open(str(level - 1), "r")[(slice(None), *area)])
                 halved = halve_probabilities(probabilities, classes != IGNORE_ID)
                 self._write(level, halve_classes(classes), halved, (top, left))
 
@@ -79,33 +86,38 @@ class ClassMap:
         """Return the finest level of at most this many pixels, whole (else the coarsest)."""
         fits = [i for i, (rows, columns) in enumerate(self.shapes) if rows * columns <= most_px]
         level = fits[0] if fits else len(self.shapes) - 1
-        classes, probabilities = self._read(level, (slice(None), slice(None)))
-        return Level(classes, probabilities, self.canvas.step * 2**level)
+        return Level(self._classes(level), self.canvas.step * 2**level, level)
 
-    def _read(self, level: int, area: tuple[slice, slice]) -> tuple[Classes, Probabilities]:
-        import zarr
+    def read_probability(self, level: Level, class_id: int) -> NDArray[np.uint8]:
+        """Return the probability of a class, times 255, shape (rows, columns)."""
+        return np.asarray(self._open(str(level.number), "r")[class_id])
 
-        arrays = [
-            zarr.open_array(self.folder / path, mode="r")
-            for path in (f"labels/classes/{level}", str(level))
-        ]
+    def read_certainty(self, level: Level) -> NDArray[np.uint8]:
+        """Return the highest probability of any class, times 255, shape (rows, columns)."""
+        highest = self.read_probability(level, 0)
+        for class_id in range(1, len(self.labels)):
+            highest = np.maximum(highest, self.read_probability(level, class_id))
+        return highest
+
+    def _classes(self, level: int, area: Area = _ALL) -> Classes:
         back = np.full(256, IGNORE_ID, np.uint8)
         back[list(self.labels.export_ids)] = np.arange(len(self.labels), dtype=np.uint8)
-        return back[np.asarray(arrays[0][area])], np.asarray(arrays[1][(slice(None), *area)])
+        return back[np.asarray(self._open(f"{_CLASSES}/{level}", "r")[area])]
+
+    def _open(self, path: str, mode: Literal["r", "r+"]) -> Any:
+        import zarr
+
+        return zarr.open_array(self.folder / path, mode=mode)
 
     def _write(
         self, level: int, classes: Classes, probabilities: Probabilities, corner: tuple[int, int]
     ) -> None:
-        import zarr
-
         rows, columns = classes.shape
         area = slice(corner[0], corner[0] + rows), slice(corner[1], corner[1] + columns)
         if any(side.start % SHARD_PX for side in area):
             raise ValueError(f"a block at {corner} would share a shard with another")
-        zarr.open_array(self.folder / f"labels/classes/{level}", mode="r+")[area] = (
-            self.labels.export(classes)
-        )
-        zarr.open_array(self.folder / str(level), mode="r+")[(slice(None), *area)] = probabilities
+        self._open(f"{_CLASSES}/{level}", "r+")[area] = self.labels.export(classes)
+        self._open(str(level), "r+")[(slice(None), *area)] = probabilities
 
 
 def halve_classes(classes: Classes) -> Classes:

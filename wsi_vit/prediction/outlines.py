@@ -41,12 +41,35 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The 4-connected parts of a map; number 0 is what was not computed."""
+    """The 4-connected parts of a map, as runs along its rows; part 0 is what was not computed.
 
-    numbers: NDArray[np.int32]
-    """Shape (rows, columns)."""
+    Runs are few beside pixels, and so is what they take in memory.
+    """
+
+    starts: NDArray[np.int64]
+    """First pixel of each run, counted row by row."""
+    owners: NDArray[np.int32]
+    """Part of each run."""
     class_ids: NDArray[np.int64]
     """Class of each part, starting with part 0 (255)."""
+    shape: tuple[int, int]
+
+    def count(self) -> NDArray[np.float64]:
+        """Return how many pixels each part has."""
+        lengths = np.diff(self.starts, append=self.shape[0] * self.shape[1])
+        return np.bincount(self.owners, lengths, len(self.class_ids)).astype(np.float64)
+
+    def add_up(self, values: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the sum of values (rows, columns) over each part."""
+        sums = np.add.reduceat(values.ravel(), self.starts, dtype=np.int64)
+        return np.bincount(self.owners, sums, len(self.class_ids)).astype(np.float64)
+
+    def centres(self) -> NDArray[np.float64]:
+        """Return the centre, (x, y), of the first pixel of each part but part 0."""
+        first = np.empty(len(self.class_ids), np.int64)
+        first[self.owners[::-1]] = self.starts[::-1]  # of equal owners, the last one written stays
+        rows, columns = np.divmod(first[1:], self.shape[1])
+        return np.stack([columns, rows], axis=1) + 0.5
 
 
 def trace(
@@ -61,9 +84,7 @@ def trace(
     """
     parts = _parts(ids)
     polygons = _polygons(ids, parts)
-    count = len(parts.class_ids)
-    pixels = np.bincount(parts.numbers.ravel(), minlength=count)
-    sums = np.bincount(parts.numbers.ravel(), weights=values.ravel(), minlength=count)
+    pixels, sums = parts.count(), parts.add_up(values)
     return [
         Outline(
             int(parts.class_ids[part]),
@@ -71,7 +92,7 @@ def trace(
             int(pixels[part]),
             float(sums[part] / pixels[part]),
         )
-        for part in range(1, count)
+        for part in range(1, len(parts.class_ids))
         if pixels[part] >= least_pixels
     ]
 
@@ -85,7 +106,9 @@ def _parts(ids: NDArray[np.uint8]) -> _Parts:
         ndimage.label(inside, output=found)
         numbers[inside] = found[inside] + len(class_ids) - 1
         class_ids += [class_id] * int(found.max())
-    return _Parts(numbers, np.array(class_ids))
+    flat = numbers.ravel()
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    return _Parts(starts, flat[starts], np.array(class_ids), (ids.shape[0], ids.shape[1]))
 
 
 def _polygons(ids: NDArray[np.uint8], parts: _Parts) -> dict[int, "Polygon"]:
@@ -106,11 +129,7 @@ def _assign(lines: "NDArray[np.object_]", parts: _Parts) -> dict[int, "Polygon"]
 
     count = len(parts.class_ids)
     faces: Any = shapely.get_parts(shapely.polygonize(lines))
-    _, first = np.unique(parts.numbers, return_index=True)
-    rows, columns = np.divmod(
-        first[-(count - 1) :] if count > 1 else first[:0], parts.numbers.shape[1]
-    )
-    centres = shapely.points(columns + 0.5, rows + 0.5)
+    centres = shapely.points(parts.centres())
     part, face = shapely.STRtree(faces).query(centres, predicate="within")
     fits = len(part) == count - 1 == len(np.unique(face)) and len(np.unique(part)) == len(part)
     if not fits or not shapely.is_valid(faces[face]).all():

@@ -1,6 +1,7 @@
 """From tiles to the finished map: scores, blended band by band, masked by tissue, on disk."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsi_vit.labels import IGNORE_ID
 from wsi_vit.prediction.applied import AppliedModel
-from wsi_vit.prediction.canvas import SHARD_PX, Plan, Stripe, stripes
+from wsi_vit.prediction.canvas import SHARD_PX, Plan, PlannedTile, Stripe, stripes
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.reading import ReadTile, read_ahead
 from wsi_vit.prediction.section import PredictionSection
@@ -60,18 +61,22 @@ class Painter:
         tiles = [self._plan.tiles_of(stripe) for stripe in parts]
         total, done = sum(map(len, tiles)), 0
         for stripe, mine in zip(parts, tiles, strict=True):
-            read = read_ahead(
-                self._slide,
-                mine,
-                tile_px=self._applied.tiling().grid.tile_px,
-                ahead=2 * self._section.batch_size,
-            )
-            for record in self._stitch(stripe, self._scored(read), tally):
-                tally.records.setdefault(record.planned.number, record)
-                done += 1
-                if progress:
-                    progress(done, total)
+            # Closed before the slide is, come what may: a thread that still reads would crash.
+            with closing(self._read(mine)) as read:
+                for record in self._stitch(stripe, self._scored(read), tally):
+                    tally.records.setdefault(record.planned.number, record)
+                    done += 1
+                    if progress:
+                        progress(done, total)
         return tally
+
+    def _read(self, tiles: Sequence[PlannedTile]) -> Generator[ReadTile]:
+        return read_ahead(
+            self._slide,
+            tiles,
+            tile_px=self._applied.tiling().grid.tile_px,
+            ahead=2 * self._section.batch_size,
+        )
 
     def _stitch(
         self, stripe: Stripe, scored: Iterable[tuple[TileRecord, Any]], tally: Tally

@@ -1,6 +1,7 @@
 """Plain pictures: found, decoded, brought to a size, and class maps as indexed PNG."""
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +62,12 @@ def decode(path: Path) -> Pixels:
 
 def named_images(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """Yield each path with a name of its own: the stem, numbered where it comes again."""
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     for path in paths:
-        seen[path.stem] = seen.get(path.stem, 0) + 1
-        times = seen[path.stem]
-        yield (path.stem if times == 1 else f"{path.stem}~{times}"), path
+        names = (path.stem if n == 1 else f"{path.stem}~{n}" for n in count(1))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        yield name, path
 
 
 def indexed_png(ids: NDArray[np.uint8], labels: LabelMap) -> Image.Image:

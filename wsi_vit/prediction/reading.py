@@ -1,7 +1,7 @@
 """Tiles read ahead of the model, in order, few at a time."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,8 +25,10 @@ class ReadTile:
 
 def read_ahead(
     slide: Slide, tiles: Sequence[PlannedTile], *, tile_px: int, ahead: int
-) -> Iterator[ReadTile]:
+) -> Generator[ReadTile]:
     """Yield the tiles in order, while threads read at most `ahead` of the following ones.
+
+    Close it before the slide: it then waits for its threads.
 
     Raises:
         SlideError: For any reason but unreadable pixels, which are handed on.

@@ -15,7 +15,7 @@ class PredictionSection(Section):
     model was trained with for classification."""
     min_area_um2: float = Field(default=1000.0, ge=0)
     """Outlines and holes below this area are left out: 1000 µm² is a patch of some ten cells."""
-    outline_px: int = Field(default=16_000_000, ge=1_000_000)
+    outline_px: int = Field(default=8_000_000, ge=1_000_000)
     """Outlines follow the finest level of the class map that has at most this many pixels."""
     overview_px: int = Field(default=1100, ge=200, le=6000)
     """Longest side of each picture of an overview."""

@@ -186,9 +186,8 @@ class _Job:
     ) -> int:
         """Write annotations and tile table; return how many annotations there are."""
         features = collect_features(
-            target.read(most_px=self.section.outline_px),
-            plan.canvas,
-            self.labels,
+            target,
+            most_px=self.section.outline_px,
             min_area_um2=self.section.min_area_um2,
         )
         write_geojson(folder / ANNOTATIONS, features, bounds=self.slide.bounds)
