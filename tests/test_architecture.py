@@ -15,15 +15,16 @@ FLOWS = ROOT / "flows"
 
 LAYERS = (
     {"errors", "section", "geometry"},
-    {"labels", "settings", "cohort"},
+    {"labels", "settings", "cohort", "console"},
     {"metrics", "store"},
     {"slides"},
     {"datasets"},
     {"models"},
     {"training"},
-    {"evaluation", "prediction", "tracking"},
+    {"evaluation", "prediction", "tracking", "lineage", "doctor"},
     {"recipe"},
     {"pipeline"},
+    {"planning"},
     {"cli"},
 )
 """Rooms of the package from the ground up: a room imports from its own and from lower layers."""
@@ -69,8 +70,15 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {module_of(node.module, alias.name) for alias in node.names}
     return names
+
+
+def module_of(package: str, name: str) -> str:
+    """Return `package.name` where that is a module of ours, else the package."""
+    place = ROOT.joinpath(*package.split("."), name)
+    is_module = place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+    return f"{package}.{name}" if is_module else package
 
 
 def room_of(path: Path) -> str:

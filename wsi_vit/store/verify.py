@@ -8,7 +8,6 @@ from wsi_vit.section import Section
 from wsi_vit.store.artefact import MANIFEST, FileEntry, read_manifest
 from wsi_vit.store.files import file_digest
 
-
 _OTHERS = {".scratch", "checkpoints"}
 """Unfinished work, and checkpoints, which have manifests of their own kind and are verified
 whenever they are read."""
