@@ -19,7 +19,7 @@ from wsi_vit.slides.openslide_reader import OpenSlideReader
 from wsi_vit.slides.reader import Level, Reader
 from wsi_vit.slides.resample import resample
 from wsi_vit.slides.resolution import Resolution, ResolutionSection, resolve_mpp
-from wsi_vit.slides.tifffile_reader import TifffileReader
+from wsi_vit.slides.tifffile_reader import TifffileReader, refuse_grey
 
 _BLOCK_PX = 2048
 """Source pixels are fetched in blocks of about this side, so memory does not grow with a region."""
@@ -235,10 +235,25 @@ def _reader_for(path: Path) -> Reader:
         if refusal.reason is Reason.ABSURD_SIZE or not is_tiff(path):
             raise
         return TifffileReader(path)
-    if not reader.header.is_flat_ome:
-        return reader
-    reader.close()
-    return TifffileReader(path)
+    if reader.header.is_flat_ome:
+        reader.close()
+        return TifffileReader(path)
+    if reader.header.vendor == "generic-tiff":
+        _close_if_grey(reader, path)
+    return reader
+
+
+def _close_if_grey(reader: Reader, path: Path) -> None:
+    """Refuse what OpenSlide would paint in greys.
+
+    Raises:
+        SlideError: NOT_RGB.
+    """
+    try:
+        refuse_grey(path)
+    except SlideError:
+        reader.close()
+        raise
 
 
 def _corners(height: int, width: int, side: int) -> Iterator[tuple[int, int]]:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 _MICRONS_PER_UNIT = {2: 25_400.0, 3: 10_000.0}
+_CODECS_OF_YCBCR = frozenset({6, 7, 33007, 33004, 33005, 34712, 34892, 34927, 50001})
+"""JPEG, JPEG 2000 and WebP, whose decoders give RGB; what is stored plainly would stay YCbCr."""
+_APERIO_YCBC = 33003
+"""Aperio's JPEG 2000 in YCbCr, which its tags do not always say; OpenSlide knows how to read it."""
+_ASSOCIATED, _SEPARATE = 1, 2
+"""Kinds of alpha (TIFF 6.0, ExtraSamples): colours multiplied by it, or not."""
 _LARGEST_PIECE_BYTES = 256 << 20
 """A strip or tile that decodes to more is refused: the file was not made to be read in parts."""
 
@@ -49,7 +55,7 @@ class TifffileReader:
         except SlideError:
             self.close()
             raise
-        except _decoding_errors() as error:
+        except decoding_errors() as error:
             self.close()
             raise _damaged(path, error) from error
 
@@ -60,7 +66,9 @@ class TifffileReader:
             page: Any = self._series().levels[level].pages[0]
             for index in _pieces(page, (x, y, width, height)):
                 _paste(page, index, (x, y), out)
-        except _decoding_errors() as error:
+            if _alpha_kind(page) == _ASSOCIATED:
+                _divide_by_alpha(out)
+        except decoding_errors() as error:
             why = f"{type(error).__name__}: {error}"
             raise unreadable_tiles(self.path.name, why) from error
         return out
@@ -86,7 +94,7 @@ class TifffileReader:
         return self._mine.series
 
 
-def _decoding_errors() -> tuple[type[Exception], ...]:
+def decoding_errors() -> tuple[type[Exception], ...]:
     """List what tifffile and its codecs raise on bytes that are not what the header says."""
     import struct
 
@@ -102,8 +110,7 @@ def _decoding_errors() -> tuple[type[Exception], ...]:
 def _refuse_other_than_rgb(series: "TiffPageSeries", path: Path) -> None:
     """Refuse what is no 8-bit RGB picture, saying what it is."""
     page: Any = series.keyframe
-    is_rgb = page.photometric.name in {"RGB", "YCBCR"} and page.samplesperpixel in (3, 4)
-    if is_rgb and page.dtype == np.uint8 and series.axes.replace("S", "") == "YX":
+    if _is_colour(page) and page.dtype == np.uint8 and series.axes.replace("S", "") == "YX":
         return
     names = _channel_names(series)
     channels = f"{len(series.pages)} page(s) of {page.samplesperpixel} sample(s)"
@@ -113,6 +120,36 @@ def _refuse_other_than_rgb(series: "TiffPageSeries", path: Path) -> None:
         got=f"{path.name}: {channels}, {page.photometric.name.lower()}, {page.dtype}, "
         f"axes {series.axes}{', channels ' + ', '.join(names) if names else ''}",
         remedy="Leave fluorescence out of the cohort, or export the slide as 8-bit RGB",
+    )
+
+
+def refuse_grey(path: Path) -> None:
+    """Refuse a TIFF whose first picture is grey or deeper than 8 bits.
+
+    OpenSlide paints one channel of fluorescence, or a label image, in greys as if it were a slide.
+
+    Raises:
+        SlideError: NOT_RGB.
+    """
+    from tifffile import TiffFile
+
+    try:
+        with TiffFile(path) as handle:
+            page: Any = handle.pages[0]
+            grey = page.photometric.name in {"MINISBLACK", "MINISWHITE"}
+            if grey or page.bitspersample > 8:
+                _refuse_other_than_rgb(handle.series[0], path)
+    except decoding_errors():
+        return  # OpenSlide could read it, and says so of its pixels
+
+
+def _is_colour(page: Any) -> bool:
+    """Say whether decoding gives RGB; only JPEG's decoder turns YCbCr into it."""
+    if page.samplesperpixel not in (3, 4):
+        return False
+    kind, codec = page.photometric.name, page.compression
+    return (kind == "RGB" and codec != _APERIO_YCBC) or (
+        kind == "YCBCR" and codec in _CODECS_OF_YCBCR
     )
 
 
@@ -212,7 +249,9 @@ def _paste(page: Any, index: int, corner: tuple[int, int], out: NDArray[np.uint8
     pixels, (sample, _, top, left, _), _ = page.decode(stored, index, jpegtables=page.jpegtables)
     if pixels is None:
         return
-    _place(pixels[0], (left - corner[0], top - corner[1]), sample, out)
+    meant = 4 if _alpha_kind(page) else 3
+    if sample < meant:
+        _place(pixels[0, ..., :meant], (left - corner[0], top - corner[1]), sample, out)
 
 
 def _place(
@@ -230,6 +269,21 @@ def _place(
         out[top:bottom, left:right, : part.shape[2]] = part
     if part.shape[2] != 4 and sample < 3:
         out[top:bottom, left:right, 3] = 255
+
+
+def _alpha_kind(page: Any) -> int:
+    """Return the kind of alpha, 0 for none.
+
+    A fourth sample that is not said to be alpha is some other measurement: it hides nothing.
+    """
+    kind = int(page.extrasamples[0]) if page.extrasamples else 0
+    return kind if page.samplesperpixel == 4 and kind in (_ASSOCIATED, _SEPARATE) else 0
+
+
+def _divide_by_alpha(out: NDArray[np.uint8]) -> None:
+    """Turn colours that were multiplied by alpha into plain ones, in place."""
+    alpha = np.maximum(out[..., 3:], 1).astype(np.uint16)
+    out[..., :3] = np.minimum((out[..., :3] * np.uint16(255) + alpha // 2) // alpha, 255)
 
 
 def _damaged(path: Path, why: object) -> SlideError:
