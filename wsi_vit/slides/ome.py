@@ -4,7 +4,10 @@ from xml.etree.ElementTree import Element, ParseError
 
 from wsi_vit.slides.resolution import StatedMpp
 
-_MICRONS = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_MICRONS = {"\N{MICRO SIGN}m": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+_MICRO_SIGN, _GREEK_MU = "\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}"
 
 
 def is_ome(description: str) -> bool:
@@ -18,8 +21,10 @@ def ome_mpp(description: str) -> StatedMpp | None:
 
     if not is_ome(description):
         return None
+    # As text: it was decoded already, so an encoding that it declares no longer holds.
+    text = description.encode("utf-8", "replace").decode()
     try:
-        root = ElementTree.fromstring(description.encode())
+        root = ElementTree.fromstring(text)
     except (ParseError, DefusedXmlException):
         return None
     pixels = next((item for item in root.iter() if item.tag.endswith("Pixels")), None)
@@ -30,7 +35,8 @@ def ome_mpp(description: str) -> StatedMpp | None:
 
 
 def _microns(pixels: Element, axis: str) -> float | None:
-    unit = _MICRONS.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    name = pixels.get(f"PhysicalSize{axis}Unit", "um").replace(_GREEK_MU, _MICRO_SIGN)
+    unit = _MICRONS.get(name)
     try:
         value = float(pixels.get(f"PhysicalSize{axis}", ""))
     except ValueError:

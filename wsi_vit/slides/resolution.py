@@ -107,6 +107,9 @@ def _without(said: StatedMpp | None, section: ResolutionSection, slide: str) -> 
     """Decide where no source can be believed."""
     if isinstance(section.missing, AssumedMpp):
         value = section.missing.assume
+        claim = StatedMpp(value, value, "assumed")
+        if _fault(claim, section):  # a magnification, most likely
+            raise _refused(Reason.ABSURD_MPP, claim, section, slide)
         return Resolution(mpp_x=value, mpp_y=value, source="assumed", stated=said)
     fault = Reason.NO_MPP if said is None else (_fault(said, section) or Reason.ABSURD_MPP)
     if section.missing == "refuse":
