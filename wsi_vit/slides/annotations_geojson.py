@@ -77,7 +77,8 @@ def _names(properties: dict[str, Any]) -> Iterator[str]:
     if isinstance(given, str) and given:
         yield given
     elif isinstance(given, dict):
-        parts = [str(part) for part in given.get("names") or () if part]
+        listed = given.get("names")
+        parts = [str(part) for part in (listed if isinstance(listed, list) else [listed]) if part]
         name = given.get("name") or ": ".join(parts)
         if name:
             yield str(name)
@@ -96,7 +97,10 @@ def _geometries(geometry: object, path: Path, *, depth: int) -> Iterator[dict[st
     if geometry.get("type") != "GeometryCollection":
         yield geometry
         return
-    for part in geometry.get("geometries") or ():
+    parts = geometry.get("geometries") or []
+    if not isinstance(parts, list):
+        raise _unreadable(path, "A GeometryCollection has no list of geometries")
+    for part in parts:
         yield from _geometries(part, path, depth=depth + 1)
 
 

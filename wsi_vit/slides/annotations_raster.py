@@ -1,5 +1,6 @@
 """A label image over the whole slide as annotations: each value is a source id of the label map."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from wsi_vit.errors import AnnotationError
 from wsi_vit.geometry import Region
 from wsi_vit.labels import IGNORE_ID, LabelMap
+from wsi_vit.slides.tifffile_reader import decoding_errors
 
 _TOLERANCE = 0.01
 """The scales along x and y may differ by this much: a mask's size is a rounded number."""
@@ -198,8 +200,11 @@ def _read_tiff(path: Path, slide_size: tuple[int, int]) -> NDArray[Any]:
             if len(level.shape) != 2:
                 raise _no_labels(path, f"shape {level.shape}")
             _check_size(level.shape[1], level.shape[0], slide_size, path)
+            page: Any = level.keyframe
+            if len(page.dataoffsets) < math.prod(page.chunked):
+                raise ValueError(f"{len(page.dataoffsets)} of {math.prod(page.chunked)} pieces")
             return level.asarray()
-    except (tifffile.TiffFileError, ValueError, OSError, KeyError, IndexError) as error:
+    except decoding_errors() as error:
         raise _damaged(path, error) from error
 
 

@@ -17,6 +17,9 @@ UNNAMED = "unnamed"
 CARVING = ("ignore*", "ignore", "exclusion")
 """Names whose area is taken out of every annotation, unless a class gathers them."""
 
+_FARTHEST = 1e9
+"""No position of a slide is farther from its corner; areas of larger ones would overflow."""
+
 Ring = NDArray[np.float64]
 """Corners in base pixels, shape (n, 2) as x, y; the last need not repeat the first."""
 
@@ -69,11 +72,12 @@ def ring_of(corners: object) -> Ring:
     """Return the corners of one ring; a third value a corner (z) is left out.
 
     Raises:
-        AnnotationError: They are no list of positions, or a position is not finite.
+        AnnotationError: They are no list of positions, or a position is not finite, or
+            beyond any slide.
     """
     try:
         ring = np.asarray(corners, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         ring = np.empty(0)
     if ring.ndim != 2 or ring.shape[-1] < 2:
         raise AnnotationError(
@@ -81,10 +85,12 @@ def ring_of(corners: object) -> Ring:
             got=str(corners)[:80],
             remedy="Export the annotations again",
         )
-    if not np.isfinite(ring[:, :2]).all():
+    near = (np.abs(ring[:, :2]) < _FARTHEST).all(axis=1)
+    if not near.all():
+        what = "not a finite number" if not np.isfinite(ring[~near]).all() else "beyond any slide"
         raise AnnotationError(
-            "A position is not a finite number",
-            got=ring[~np.isfinite(ring[:, :2]).all(axis=1)][0].tolist(),
+            f"A position is {what}",
+            got=ring[~near][0].tolist(),
             remedy="Export the annotations again; a position that is not known cannot be drawn",
         )
     return ring[:, :2]
