@@ -46,9 +46,25 @@ def companions(path: Path) -> tuple[Path, ...]:
     """Return the further files of a slide that is more than one file, in a fixed order."""
     if path.suffix.lower() == ".mrxs":
         return _files(path.with_suffix(""), "*")
-    if path.suffix.lower() == ".dcm":
-        return tuple(item for item in _files(path.parent, "*.dcm") if item.name != path.name)
+    if path.suffix.lower() in {".vms", ".vmu"}:
+        return _named_in(path)
+    if _is_dicom(path):
+        others = (item for item in _files(path.parent, "*") if item.name != path.name)
+        return tuple(item for item in others if _is_dicom(item))
     return ()
+
+
+def _is_dicom(path: Path) -> bool:
+    """Say whether a file is DICOM, by its content: many carry no suffix (PS3.10, 7.1)."""
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _named_in(index: Path) -> tuple[Path, ...]:
+    """Return the files beside a Hamamatsu index that one of its lines (`Key=name`) names."""
+    lines = index.read_bytes().decode("latin-1").splitlines()
+    names = {line.partition("=")[2].strip() for line in lines}
+    return tuple(item for item in _files(index.parent, "*") if item.name in names)
 
 
 def slide_digest(path: Path, cache: DigestCache) -> str:
