@@ -1,0 +1,229 @@
+"""The flows on a real Prefect server with a process worker and a real MLflow, as `make up` starts
+them: the synthetic cohort, and the real colon slide where it is at hand."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from wsi_vit import console
+from wsi_vit.slides.synthetic import synthesise_cohort
+from wsi_vit.slides.synthetic.settings import SyntheticSection
+
+TINY = """
+labels:
+  background: glass
+  classes:
+    - {{name: glass, source: [0, glass], colour: "#000000"}}
+    - {{name: tissue, source: [1, tumour, normal, stroma, mucus], colour: "#d55e00"}}
+source:
+  kind: cohort
+  tiles:
+    grid: {{tile_px: 64, mpp: {mpp}, min_tissue: {min_tissue}}}
+  labelling: {{outside: background}}
+split: {split}
+model:
+  kind: maskformer
+  start:
+    kind: config
+    options: {{widths: [8, 16, 32, 64], d_model: 32, decoder_layers: 1, queries: 4}}
+  input_px: 64
+augmentation: {{preset: none}}
+training: {{epochs: {epochs}, batch_size: 16, learning_rate: 2.0e-3}}
+evaluation: {{resamples: 200}}
+"""
+
+
+class Stack:
+    """`wsi-vit` on servers of its own, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ports = folder, (free_port(), free_port())
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
+            "WSI_VIT_RUNS": str(folder / "runs"),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "wsi_vit", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.environment,
+            timeout=400,
+            check=False,
+        )
+
+    def done(self, *arguments: str) -> str:
+        result = self.call(*arguments)
+        assert result.returncode == console.OK, result.stdout + result.stderr
+        return result.stdout
+
+    def api(self, path: str, **body: Any) -> Any:
+        from urllib.request import Request
+
+        request = Request(
+            f"http://127.0.0.1:{self.ports[0]}/api/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    prefect, mlflow = (str(port) for port in stack.ports)
+    try:
+        said = stack.done("up", "--prefect-port", prefect, "--mlflow-port", mlflow)
+        assert "train-wsi/local" in said
+        yield stack
+    finally:
+        stack.call("down")
+
+
+@pytest.fixture(scope="module")
+def trained(stack: Stack) -> dict[str, Any]:
+    """A run on four synthetic slides and a file that is none."""
+    section = SyntheticSection(width_px=1536, height_px=1152, slides_per_patient=1)
+    cohort = synthesise_cohort(stack.folder / "cohort", slides=4, seed=3, section=section)
+    (cohort.parent / "slides" / "bad.svs").write_text("no slide")
+    with cohort.open("a") as table:
+        table.write("slides/bad.svs,bad,patient-bad,site-1,,0.5\n")
+    recipe = stack.folder / "tiny.yaml"
+    split = "{kind: patients, validation: 0.25, test: 0.25}"
+    recipe.write_text(TINY.format(mpp=2.0, min_tissue=0.3, split=split, epochs=2))
+    result = stack.call(
+        "trigger", "train-wsi", "-p", f"recipe={recipe}", "-p", f"cohort={cohort}", "--watch"
+    )
+    return {"result": result, "cohort": cohort, "recipe": recipe}
+
+
+def test_a_deployment_trains_and_says_which_slide_is_quarantined(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
+    result = trained["result"]
+
+    assert result.returncode == console.QUARANTINED, result.stdout + result.stderr
+    assert "Completed" in result.stdout
+    assert "1 quarantined: bad" in result.stdout
+    (run,) = (stack.folder / "runs" / "tiny").iterdir()
+    assert (run / "report.html").is_file()
+    assert (run / "manifest.json").is_file()
+
+
+def test_pictures_tables_and_progress_are_in_prefects_pages(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
+    assert trained["result"].returncode == console.QUARANTINED
+    found = stack.api("artifacts/filter", limit=100)
+
+    kinds = {item["type"] for item in found}
+    assert {"image", "table", "markdown", "progress"} <= kinds
+    slides = next(item for item in found if item["key"] == "tiny-slides")
+    assert "not_a_slide" in slides["data"]
+
+
+def test_the_model_is_in_mlflow_and_predicts_through_its_deployment(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
+    (model,) = json.loads(stack.done("models", "--json"))
+    assert model["name"] == "wsi-vit-tiny"
+
+    asked = [
+        *("-p", "model=models:/wsi-vit-tiny/1", "-p", f"cohort={trained['cohort']}"),
+        *("-p", f"out={stack.folder / 'out'}", "--watch"),
+    ]
+    first = stack.call("trigger", "predict-wsi", *asked)
+    again = stack.call("trigger", "predict-wsi", *asked)
+
+    assert first.returncode == console.QUARANTINED, first.stdout + first.stderr
+    assert "4 predicted, 0 reused; 1 quarantined: bad" in first.stdout
+    assert "0 predicted, 4 reused; 1 quarantined: bad" in again.stdout
+    assert (stack.folder / "out" / "synthetic-001" / "annotations.geojson").is_file()
+
+
+def test_a_second_call_of_up_and_deploy_changes_nothing(stack: Stack) -> None:
+    before = stack.api("deployments/filter")
+    stack.done("deploy")
+
+    after = stack.api("deployments/filter")
+    assert sorted(item["id"] for item in before) == sorted(item["id"] for item in after)
+    names = {f"{item['name']}" for item in after}
+    assert names == {"local", "gpu"}
+    assert len(stack.api("automations/filter")) == 1
+
+
+def test_the_nightly_schedule_sleeps_until_it_is_woken_and_stays_so(stack: Stack) -> None:
+    def active() -> set[bool]:
+        found = stack.api("deployments/filter")
+        return {schedule["active"] for item in found for schedule in item["schedules"]}
+
+    assert active() == {False}
+    stack.done("deploy", "--schedule")
+    assert active() == {True}
+    stack.done("deploy")
+    assert active() == {True}
+    stack.done("deploy", "--no-schedule")
+    assert active() == {False}
+
+
+def test_a_parameter_that_is_wrong_is_refused_before_a_run_exists(stack: Stack) -> None:
+    result = stack.call("trigger", "train-wsi", "-p", "recipie=tiny")
+
+    assert result.returncode == console.USAGE
+    assert "recipie" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_status_shows_servers_and_runs(stack: Stack, trained: dict[str, Any]) -> None:
+    assert trained["result"].returncode == console.QUARANTINED
+    said = json.loads(stack.done("status", "--json"))
+
+    assert {item["name"] for item in said["servers"]} == {"prefect", "mlflow", "worker-local"}
+    assert any("train" in run["run"] for run in said["runs"])
+
+
+@pytest.mark.real
+def test_the_real_colon_slide_is_learnt_on_one_part_and_judged_on_another(
+    stack: Stack, real_data: Path
+) -> None:
+    slide = real_data / "wsi-colon" / "P2_0039_section1_half.tif"
+    outlines = slide.with_name("P2_0039_section1_half_tissue-mask.tif")
+    cohort = stack.folder / "colon.csv"
+    cohort.write_text(f"slide,slide_id,patient,annotations,mpp\n{slide},colon,P2,{outlines},1.0\n")
+    recipe = stack.folder / "colon.yaml"
+    split = "{kind: regions, validation: 0.15, test: 0.3}"
+    recipe.write_text(TINY.format(mpp=8.0, min_tissue=0.02, split=split, epochs=12))
+
+    result = stack.call(
+        "trigger", "train-wsi", "-p", f"recipe={recipe}", "-p", f"cohort={cohort}", "--watch"
+    )
+
+    assert result.returncode == console.OK, result.stdout + result.stderr
+    (run,) = (stack.folder / "runs" / "colon").iterdir()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["estimate"] == "regions of one patient"
+    assert metrics["headline"]["low"] is None
+    assert metrics["headline"]["value"] > 0.6
+    assert "refused" in result.stdout
+    stack.done(
+        *("predict", str(run), str(slide), "--mpp", "1.0", "--out", str(stack.folder / "colon"))
+    )
+    assert (stack.folder / "colon" / slide.stem / "overview.png").is_file()
