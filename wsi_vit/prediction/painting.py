@@ -137,8 +137,6 @@ class _Sink:
         self._classes = np.full((SHARD_PX, width), IGNORE_ID, np.uint8)
         self._probabilities = np.zeros((len(areas_px), SHARD_PX, width), np.uint8)
         self._row = 0
-        canvas = plan.canvas
-        self._column_shares = canvas.shares(stripe.left, width, axis=0)
 
     def take(self, band: Band) -> None:
         """Add rows; those below the map's last are what tiles stuck out with, and are dropped."""
@@ -185,10 +183,15 @@ class _Sink:
 
     def _count(self, classes: NDArray[np.uint8]) -> None:
         """Add up areas; only the last row and column can lie partly beyond the plane."""
-        down = self._plan.canvas.shares(self._row, classes.shape[0], axis=1)
-        for class_id in range(len(self._areas)):
-            by_row = (classes == class_id) @ self._column_shares
-            self._areas[class_id] += float(by_row @ down)
+        last_row = float(self._plan.canvas.shares(self._row + len(classes) - 1, 1, axis=1)[0])
+        self._areas += self._on_plane(classes) - (1 - last_row) * self._on_plane(classes[-1:])
+
+    def _on_plane(self, classes: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Count the pixels of each class; those of the last column by their share on the plane."""
+        right, known = self._stripe.right - 1, len(self._areas)
+        last_column = float(self._plan.canvas.shares(right, 1, axis=0)[0])
+        beyond = (1 - last_column) * np.bincount(classes[:, -1], minlength=256)
+        return (np.bincount(classes.ravel(), minlength=256) - beyond)[:known]
 
     def _flush(self, rows: int) -> None:
         top = (self._row - 1) // SHARD_PX * SHARD_PX

@@ -10,7 +10,7 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.labels import LabelMap
 from wsi_vit.prediction.applied import AppliedModel, load_applied
 from wsi_vit.prediction.canvas import Plan, plan_prediction
-from wsi_vit.prediction.geojson import collect_features, write_geojson
+from wsi_vit.prediction.geojson import outline_classes, write_geojson
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.overview import draw_overview
 from wsi_vit.prediction.painting import Painter, Tally
@@ -185,12 +185,12 @@ class _Job:
         self, folder: Path, plan: Plan, target: ClassMap, records: Sequence[TileRecord]
     ) -> int:
         """Write annotations and tile table; return how many annotations there are."""
-        features = collect_features(
+        annotations = outline_classes(
             target,
             most_px=self.section.outline_px,
             min_area_um2=self.section.min_area_um2,
         )
-        write_geojson(folder / ANNOTATIONS, features, bounds=self.slide.bounds)
+        write_geojson(folder / ANNOTATIONS, annotations, bounds=self.slide.bounds)
         write_table(
             folder / TILES,
             records,
@@ -198,7 +198,7 @@ class _Job:
             mpp=resolution_facts(self.slide, plan, self.applied).effective_mpp,
             labels=self.labels,
         )
-        return len(features)
+        return len(annotations.features)
 
     def _record(
         self, plan: Plan, tally: Tally, records: Sequence[TileRecord], outlines: int
