@@ -1,7 +1,12 @@
 """The label map: names, ids, sources and colours meet here and nowhere else."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from wsi_vit.errors import LabelError
@@ -93,3 +98,92 @@ def test_a_background_that_is_no_class_is_refused() -> None:
 def test_a_map_survives_its_own_json() -> None:
     assert LabelMap.model_validate_json(LABELS.model_dump_json()) == LABELS
     assert len(LABELS) == 3
+
+
+def test_ids_no_byte_can_hold_become_other_whatever_their_sign_or_size() -> None:
+    wide = np.array([[-1, -249, 7, 70_000, 2**31 - 1]], np.int64)
+
+    assert LABELS.narrow(wide, other=0).tolist() == [[0, 0, 1, 0, 0]]
+    assert LABELS.narrow(wide, other=IGNORE_ID).tolist() == [
+        [IGNORE_ID] * 2 + [1] + [IGNORE_ID] * 2
+    ]
+
+
+def test_a_huge_id_costs_no_memory() -> None:
+    mask = np.array([[4_000_000_000, 8]], np.uint32)
+
+    tracemalloc.start()
+    narrowed = LABELS.narrow(mask, other=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert narrowed.tolist() == [[0, 2]]
+    assert peak < 1_000_000
+
+
+def test_a_source_above_255_is_gathered_and_255_may_be_one() -> None:
+    labels = LabelMap(
+        classes=(
+            LabelClass(name="white", source=(255,), colour="#ffffff"),
+            LabelClass(name="far", source=(4000,), colour="#000000"),
+        )
+    )
+
+    assert labels.narrow(np.array([[255, 4000, 3]], np.uint16), other=IGNORE_ID).tolist() == [
+        [0, 1, IGNORE_ID]
+    ]
+
+
+@pytest.mark.parametrize("source", [-1, 65_536, True, 1.5, None])
+def test_a_source_that_no_mask_and_no_annotation_can_hold_is_refused(source: object) -> None:
+    with pytest.raises(ValidationError):
+        LabelClass.model_validate({"name": "a", "source": [source], "colour": "#000000"})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("loose_stroma", "Loose Stroma"), ("LOOSE-stroma", "loose  stroma"), ("STRASSE", "straße")],
+)
+def test_spellings_that_an_annotation_cannot_tell_apart_are_refused(
+    first: str, second: str
+) -> None:
+    classes = [{"name": name, "colour": "#000000"} for name in (first, second)]
+
+    with pytest.raises(ValidationError, match="source used twice"):
+        LabelMap.model_validate({"classes": classes})
+
+
+def test_an_export_id_that_another_classs_training_id_already_has_is_refused() -> None:
+    classes = [
+        {"name": "a", "export_id": 1, "colour": "#000000"},
+        {"name": "b", "colour": "#ffffff"},
+    ]
+
+    with pytest.raises(ValidationError, match="export id used twice: 1"):
+        LabelMap.model_validate({"classes": classes})
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.uint8, (5, 7)))
+def test_narrowing_agrees_with_a_look_at_every_pixel(mask: np.ndarray) -> None:
+    expected = [
+        IGNORE_ID if value == IGNORE_ID else (LABELS.id_of_source(int(value)) or 0)
+        for value in mask.ravel()
+    ]
+
+    assert LABELS.narrow(mask, other=0).ravel().tolist() == expected
+    assert LABELS.narrow(mask.astype(np.int64), other=0).ravel().tolist() == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.uint8, (4, 4), elements=st.sampled_from([0, 1, 2, IGNORE_ID])))
+def test_what_was_exported_reads_back_as_it_was(ids: np.ndarray) -> None:
+    exported = LABELS.export(ids)
+    reader = LabelMap(
+        classes=tuple(
+            LabelClass(name=item.name, source=(number,), colour=item.colour)
+            for item, number in zip(LABELS.classes, LABELS.export_ids, strict=True)
+        )
+    )
+
+    assert np.array_equal(reader.narrow(exported, other=9), ids)

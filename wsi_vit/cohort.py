@@ -116,7 +116,8 @@ def _assembled(
     if not records:
         problems.append("line 1: a header, but no slide below it")
     _refuse(path, problems)
-    return Cohort(rows=tuple(rows.values()), warnings=tuple(_missing_files(rows)))
+    warnings = (*_missing_files(rows), *_like_patients(rows))
+    return Cohort(rows=tuple(rows.values()), warnings=warnings)
 
 
 class _RowProblems(Exception):  # noqa: N818  (a parcel of problems, never seen outside)
@@ -220,7 +221,8 @@ def _plain_text(text: str) -> str:
         raise ValueError("empty")
     if len(text) > _LONGEST or not text.isprintable():
         raise ValueError(f"not a plain name of at most {_LONGEST} characters: {text[:60]!r}")
-    return text
+    # One name typed on two systems must stay one patient: é as one character or as two.
+    return unicodedata.normalize("NFC", text)
 
 
 def _given_id(text: str) -> str:
@@ -235,22 +237,23 @@ def _path(text: str, base: Path) -> Path:
     if not text.isprintable() or len(text) > 4096:
         raise ValueError(f"not a path: {text[:60]!r}")
     given = Path(text)
-    if given.is_absolute():
-        return given
     try:
-        inside = (base / given).resolve().is_relative_to(base.resolve())
+        found = (base / given).resolve()
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{text[:60]!r} cannot be resolved ({error})") from error
-    if not inside:
+    if given.is_absolute():
+        return given
+    if not found.is_relative_to(base.resolve()):
         raise ValueError(
             f"{text[:60]!r} leads out of the cohort's folder; write its absolute path to mean it"
         )
-    return (base / given).resolve()
+    return found
 
 
 def _mpp(text: str) -> float:
     try:
-        value = float(text)
+        # Python would read 0_5 as 5.
+        value = float(text.replace("_", "?"))
     except ValueError:
         hint = "; write a point, not a comma" if "," in text else ""
         raise ValueError(f"{text[:60]!r} is no number{hint}") from None
@@ -301,8 +304,23 @@ def _named(lines: Sequence[int]) -> str:
 def _missing_files(rows: Mapping[int, CohortRow]) -> Iterator[str]:
     for line, row in rows.items():
         for path in (row.slide, row.annotations):
-            if path is not None and not path.exists():
+            if path is not None and not _exists(path):
                 yield f"line {line}: no such file, so the slide will be quarantined: {path.name}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for the disk, or a folder that may not be read
+        return False
+
+
+def _like_patients(rows: Mapping[int, CohortRow]) -> Iterator[str]:
+    """Yield patients whose names differ in nothing but case: probably one, who would straddle."""
+    first = {row.patient: line for line, row in reversed(rows.items())}
+    for _, lines in _repeated((line, name.casefold()) for name, line in first.items()):
+        names = ", ".join(repr(rows[line].patient) for line in sorted(lines))
+        yield f"{_named(lines)}: patients that differ in case only count as different: {names}"
 
 
 def _read_folder(folder: Path) -> Cohort:
@@ -313,14 +331,14 @@ def _read_folder(folder: Path) -> Cohort:
         if path.suffix.casefold() in SLIDE_SUFFIXES and not path.name.startswith(".")
     ]
     for number, path in enumerate(files, start=1):
-        slide_id = safe_name(path.stem)
+        slide_id, fault = safe_name(path.stem), _link_fault(path, root)
         if slide_id is None or not path.name.isprintable():
             problems.append(f"{path.name!r}: no safe id can be made of this name")
-        elif not path.resolve().is_relative_to(root):
-            problems.append(f"{path.name!r}: a link that leads out of the folder")
+        elif fault:
+            problems.append(f"{path.name!r}: {fault}")
         else:
             rows[number] = CohortRow(slide=path.resolve(), slide_id=slide_id, patient=slide_id)
-    problems += [problem.replace("line", "file") for problem in _clashes(rows)]
+    problems += [f"file{problem.removeprefix('line')}" for problem in _clashes(rows)]
     if not files:
         problems.append(f"no slide directly in it ({' '.join(sorted(SLIDE_SUFFIXES))})")
     _refuse(folder, problems)
@@ -329,3 +347,11 @@ def _read_folder(folder: Path) -> Cohort:
         "the splits cannot be excluded. Write a cohort.csv with a patient column."
     )
     return Cohort(rows=tuple(rows.values()), warnings=(warning,))
+
+
+def _link_fault(path: Path, root: Path) -> str | None:
+    try:
+        inside = path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return "a link that leads nowhere but to itself"
+    return None if inside else "a link that leads out of the folder"

@@ -27,7 +27,7 @@ class LabelClass(Section):
     """One class: its name, what it gathers from the source, how it is shown and exported."""
 
     name: str = Field(min_length=1)
-    source: tuple[str | int, ...] = ()
+    source: tuple[str | Annotated[int, Field(ge=0, le=65535, strict=True)], ...] = ()
     """Names (annotations, folders) or ids (mask values) gathered here; empty: the name itself."""
     export_id: int | None = Field(default=None, ge=0, le=254)
     """Number written in exported masks; absent: the training id."""
@@ -109,12 +109,14 @@ class LabelMap(Section):
         `other` is a training id (usually the background's) or `IGNORE_ID`; 255 stays ignored unless
         a class names it as its source.
         """
-        size = max(int(mask.max(initial=0)) + 1, 256)
-        table = np.full(size, other, dtype=np.uint8)
+        ids = [source for source in self._by_source if isinstance(source, int)]
+        table = np.full(max([255, *ids]) + 2, other, dtype=np.uint8)
         table[IGNORE_ID] = IGNORE_ID
-        for source, index in self._by_source.items():
-            if isinstance(source, int) and source < size:
-                table[source] = index
+        for source in ids:
+            table[source] = self._by_source[source]
+        if mask.dtype != np.uint8:  # ids below 0 or beyond the table all read its last entry
+            last = len(table) - 1
+            mask = np.where((mask < 0) | (mask > last), last, mask)
         return table[mask]
 
     def export(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
