@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from wsi_vit.cohort import CohortRow, read_cohort
-from wsi_vit.errors import SlideError
+from wsi_vit.errors import AnnotationError, SlideError, UsageError
+from wsi_vit.pipeline.learning import device_of
 from wsi_vit.pipeline.outcomes import PredictionOutcome, Progress, silent
 from wsi_vit.pipeline.registering import registry_of
 from wsi_vit.prediction.applied import AppliedModel, load_applied, model_digest
@@ -15,6 +16,7 @@ from wsi_vit.prediction.comparison import write_comparison
 from wsi_vit.prediction.scene import predict_images
 from wsi_vit.prediction.slide import Prediction, SlideInput, predict_slide
 from wsi_vit.settings import Settings
+from wsi_vit.store import digest_of, file_digest
 
 
 def fetch_model(reference: str, *, settings: Settings) -> Path:
@@ -44,19 +46,20 @@ def predict(
         RegistryError: There is no such model, or it is not what was registered.
         CohortError: A cohort file has faults.
     """
-    applied = load_applied(fetch_model(reference, settings=settings))
+    applied = _placed(load_applied(fetch_model(reference, settings=settings)), settings)
     if applied.tiles is None:
         return _predict_pictures(applied, inputs, out=out, progress=progress)
+    slides = [found for path in inputs for found in _slides(path, mpp)]
+    _refuse_one_name([slide for slide, _ in slides])
     return [
         _predict_slide(applied, slide, annotations=annotations, out=out, progress=progress)
-        for path in inputs
-        for slide, annotations in _slides(path, mpp)
+        for slide, annotations in slides
     ]
 
 
-def predict_row(model: Path, row: CohortRow, *, out: Path) -> PredictionOutcome:
+def predict_row(model: Path, row: CohortRow, *, out: Path, settings: Settings) -> PredictionOutcome:
     """Predict one slide of a cohort with a model folder; a bad slide is quarantined."""
-    applied = _loaded(model, model_digest(model))
+    applied = _placed(_loaded(model, model_digest(model)), settings)
     return _predict_slide(applied, _input(row), annotations=row.annotations, out=out)
 
 
@@ -64,6 +67,15 @@ def predict_row(model: Path, row: CohortRow, *, out: Path) -> PredictionOutcome:
 def _loaded(folder: Path, _digest: str) -> AppliedModel:
     """Keep the model between the slides of one run; changed files are another model."""
     return load_applied(folder)
+
+
+def _placed(applied: AppliedModel, settings: Settings) -> AppliedModel:
+    """Move a model to the device that work is done on."""
+    import torch
+
+    device = torch.device(device_of(settings))
+    applied.model.to(device)
+    return replace(applied, device=device)
 
 
 def _predict_slide(
@@ -79,36 +91,38 @@ def _predict_slide(
             applied,
             slide,
             out=out,
-            progress=lambda done, total: progress(f"predicting {slide.name}", done, total),
+            progress=lambda done, total: progress(f"predicting: {slide.name}", done, total),
         )
     except SlideError as error:
         return PredictionOutcome(
             slide_id=slide.name, state="quarantined", reason=error.reason, message=str(error)
         )
-    return PredictionOutcome(
+    outcome = PredictionOutcome(
         slide_id=slide.name,
         state="reused" if found.reused else "predicted",
         folder=_named_link(out, slide.name, found.folder),
         overview=found.overview,
-        comparison=_compared(applied, found, slide, annotations, out),
         shares=found.shares,
     )
+    if annotations is None:
+        return outcome
+    try:
+        picture = _compared(applied, found, slide, annotations, out)
+    except AnnotationError as error:  # the prediction is none the worse for it
+        return outcome.model_copy(update={"message": f"Predicted, but not compared. {error}"})
+    return outcome.model_copy(update={"comparison": picture})
 
 
 def _compared(
-    applied: AppliedModel,
-    found: Prediction,
-    slide: SlideInput,
-    annotations: Path | None,
-    out: Path,
-) -> Path | None:
-    """Where the cohort has outlines of a slide, draw them beside the prediction."""
-    if annotations is None:
-        return None
-    path = out / f"{slide.name}.comparison.{found.artefact.manifest.key[:16]}.png"
+    applied: AppliedModel, found: Prediction, slide: SlideInput, annotations: Path, out: Path
+) -> Path:
+    """Draw the outlines that the cohort has of a slide beside the prediction."""
+    drawn = file_digest(annotations) if annotations.is_file() else ""
+    both = digest_of([found.artefact.digest, drawn])
+    path = out / f"{slide.name}.comparison.{both[:16]}.png"
     if path.exists():
         return path
-    return write_comparison(found, slide, annotations, labels=applied.model.labels, path=path)
+    return write_comparison(found, slide, annotations, applied=applied, path=path)
 
 
 def _named_link(out: Path, name: str, folder: Path) -> Path:
@@ -141,6 +155,18 @@ def _predict_pictures(
         )
         for item in found
     ]
+
+
+def _refuse_one_name(slides: Sequence[SlideInput]) -> None:
+    """Refuse slides of one name: results are found by it, so one would hide the other."""
+    paths: dict[str, Path] = {}
+    for slide in slides:
+        if paths.setdefault(slide.name, slide.path) != slide.path:
+            raise UsageError(
+                f"Two slides are named {slide.name}",
+                got=f"{paths[slide.name]} and {slide.path}",
+                remedy="Rename one, predict them into two folders, or write a cohort.csv with ids",
+            )
 
 
 def _slides(path: Path, mpp: float | None) -> Iterator[tuple[SlideInput, Path | None]]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from wsi_vit.geometry import Region
-from wsi_vit.labels import IGNORE_ID, LabelMap
+from wsi_vit.labels import IGNORE_ID
+from wsi_vit.prediction.applied import AppliedModel
 from wsi_vit.prediction.canvas import Canvas
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.overview import draw_comparison
@@ -17,7 +18,12 @@ _TRUTH_PX = 2000
 
 
 def write_comparison(
-    prediction: Prediction, slide: SlideInput, annotations: Path, *, labels: LabelMap, path: Path
+    prediction: Prediction,
+    slide: SlideInput,
+    annotations: Path,
+    *,
+    applied: AppliedModel,
+    path: Path,
 ) -> Path:
     """Write a PNG of slide, truth and prediction side by side, with the IoU of each class.
 
@@ -26,8 +32,9 @@ def write_comparison(
     Raises:
         AnnotationError: The annotations cannot be read, or do not belong to the slide.
     """
+    labels, resolution = applied.model.labels, applied.tiling().resolution
     outside = IGNORE_ID if labels.background_id is None else labels.background_id
-    with open_slide(slide.path, mpp=slide.mpp) as opened:
+    with open_slide(slide.path, mpp=slide.mpp, resolution=resolution) as opened:
         width, height = opened.size
         shrink = _TRUTH_PX / max(width, height)
         truth = read_annotations(annotations, slide_size=opened.size, labels=labels).mask(

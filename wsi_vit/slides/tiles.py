@@ -1,8 +1,9 @@
 """From a slide to its shard of tiles: the stage `tiles`."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -154,10 +155,11 @@ def _make_tiles(
     plan = plan_tiles(slide, section)
     tally = _Tally()
     cut = partial(_cut, slide, slide_id, section)
-    tiles = _in_order(cut, plan)
     least = section.grid.min_tissue
-    rows = _kept_rows(tiles, plan, tally, least=least, progress=progress)
-    count = write_shard(folder / "tiles.arrow", rows)
+    # Closed before the slide is: a thread that still reads a closed slide takes the process down.
+    with closing(_in_order(cut, plan)) as tiles:
+        rows = _kept_rows(tiles, plan, tally, least=least, progress=progress)
+        count = write_shard(folder / "tiles.arrow", rows)
     _refuse_too_many_invalid(slide, tally, count, section)
     if count == 0:
         raise _no_tissue(slide, plan.mask, section.grid)
@@ -197,7 +199,7 @@ def _cut_one(
     return _Tile(region, row)
 
 
-def _in_order(cut: Callable[..., list[_Tile]], plan: TilePlan) -> Iterator[_Tile]:
+def _in_order(cut: Callable[..., list[_Tile]], plan: TilePlan) -> Generator[_Tile]:
     """Cut the planned tiles on several threads; yield them in order, holding few at a time."""
     wanted = list(zip(plan.regions, plan.tissue.tolist(), strict=True))
     threads = worker_count()
