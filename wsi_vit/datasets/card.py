@@ -69,7 +69,8 @@ def _header(facts: dict[str, Any]) -> Iterator[str]:
 
 def _table(facts: dict[str, Any]) -> Iterator[str]:
     """Yield one row a split: examples, patients, and `examples (patients)` a class."""
-    yield "| split | examples | slides | patients | " + " | ".join(facts["classes"]) + " |"
+    names = [name.replace("|", "\\|") for name in facts["classes"]]
+    yield "| split | examples | slides | patients | " + " | ".join(names) + " |"
     yield "|---" * (4 + len(facts["classes"])) + "|"
     for name in SPLITS:
         split = facts["splits"][name]

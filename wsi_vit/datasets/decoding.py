@@ -1,5 +1,6 @@
 """Encoded bytes -> pixels: simplejpeg for JPEG where it is installed, else Pillow."""
 
+import struct
 from functools import cache
 from io import BytesIO
 from typing import Any, Literal
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from wsi_vit.errors import DatasetError
 
 Decoder = Literal["simplejpeg", "pillow"]
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+"""What decoders raise at damaged bytes."""
 
 
 def jpeg_decoder() -> Decoder:
@@ -30,7 +34,7 @@ def decode_image(data: Any, *, name: str) -> NDArray[np.uint8]:
         if jpeg:
             return jpeg(data)
         return np.array(Image.open(BytesIO(data)).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise DatasetError(
             f"The stored image of {name} cannot be decoded",
             got=f"{error.__class__.__name__}: {error}",
@@ -47,8 +51,11 @@ def decode_mask(data: Any) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        return np.array(Image.open(BytesIO(data)), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
+        picture = Image.open(BytesIO(data))
+        if picture.mode not in {"L", "P"}:
+            raise ValueError(f"{picture.mode} pixels are no ids of one byte")
+        return np.array(picture, dtype=np.uint8)
+    except _UNREADABLE as error:
         raise DatasetError(
             "A stored mask cannot be decoded",
             got=error.__class__.__name__,

@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from wsi_vit.cohort import SPLITS, safe_name
 from wsi_vit.errors import DatasetError
@@ -19,13 +19,23 @@ _MOST_SHOWN = 50
 
 
 def _with_one_group(pattern: str) -> str:
-    if re.compile(pattern).groups != 1:
+    if re.compile(_regular(pattern)).groups != 1:
         raise ValueError("needs exactly one group, such as `GT[A-Za-z]*(\\d+)-`")
     return pattern
 
 
 def _regular(pattern: str) -> str:
-    re.compile(pattern)
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    return pattern
+
+
+def _below(pattern: str) -> str:
+    path = PurePosixPath(pattern)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError("must be a glob below `root`, such as `**/*.png`")
     return pattern
 
 
@@ -43,13 +53,21 @@ class MaskRule(Section):
     threshold: int | None = Field(default=None, ge=0, le=254)
     """Values above become source id 1, all others 0; absent: values are source ids."""
 
+    @model_validator(mode="after")
+    def _replace_fits(self) -> Self:
+        try:
+            re.compile(self.find).sub(self.replace, "")
+        except re.error as error:
+            raise ValueError(f"`replace` does not fit `find`: {error}") from error
+        return self
+
 
 class FolderSource(Section):
     """Image files below one folder."""
 
     kind: Literal["folder"] = "folder"
     root: Path | None = None
-    images: str = "**/*"
+    images: Annotated[str, AfterValidator(_below)] = "**/*"
     """Which files are images, as a glob; other suffixes than those of images are left out."""
     label: Capture | None = None
     """Finds the class in the path; for masks it says what to stratify by."""
@@ -148,9 +166,14 @@ def _mask_of(path: Path, root: Path, rule: MaskRule | None) -> Path | None:
 def _ids(paths: Sequence[Path], root: Path) -> dict[Path, str]:
     """Name images by their stems where these differ, else by their whole paths."""
     stems = Counter(safe_name(path.stem) for path in paths)
-    whole = {path: path.relative_to(root).with_suffix("").as_posix() for path in paths}
+    bare = {path: path.relative_to(root).with_suffix("").as_posix() for path in paths}
+    twins = Counter(bare.values())
+
+    def whole(path: Path) -> str:
+        return bare[path] if twins[bare[path]] == 1 else path.relative_to(root).as_posix()
+
     return {
-        path: (name if (name := safe_name(path.stem)) and stems[name] == 1 else whole[path])
+        path: (name if (name := safe_name(path.stem)) and stems[name] == 1 else whole(path))
         for path in paths
     }
 

@@ -106,7 +106,8 @@ def _mask_faults(
     image: FolderImage, source: FolderSource, labels: LabelMap, size: tuple[int, ...] | None
 ) -> Iterator[str]:
     if image.mask is None or not image.mask.is_file():
-        expected = image.mask.relative_to(source.root or "/") if image.mask else "no rule finds one"
+        told = str(image.mask).removeprefix(f"{source.root}/")
+        expected = told if image.mask else "no rule finds one"
         yield f"{image.relative}: no mask ({expected})"
         return
     try:
@@ -128,9 +129,19 @@ def _mask_faults(
 
 
 def _source_ids(path: Path, source: FolderSource) -> NDArray[np.uint8]:
-    values = decoded(path, "L")
     threshold = source.mask.threshold if source.mask else None
-    return values if threshold is None else (values > threshold).astype(np.uint8)
+    if threshold is not None:
+        return (decoded(path, "L") > threshold).astype(np.uint8)
+    from PIL import Image
+
+    values = decoded(path, "L")
+    with Image.open(path) as picture:
+        mode = picture.mode
+    if mode == "1":  # black and white, which would be read as 0 and 255, "ignored"
+        return (values > 0).astype(np.uint8)
+    if mode not in {"L", "LA", "P"} and (decoded(path, "RGB") != values[..., None]).any():
+        raise ValueError("is coloured; ids are grey values, or indices of a palette")
+    return values
 
 
 def _pixel_columns(images: Sequence[FolderImage], mpp: float | None) -> Mapping[str, Any]:
@@ -191,4 +202,4 @@ def _labels_shape(
         inputs["masks"] = digest_of(present)
     else:
         sections["words"] = digest_of([image.word for image in images])
-    return Shape.of("image-labels", 1, sections=sections, inputs=inputs)
+    return Shape.of("image-labels", 2, sections=sections, inputs=inputs)

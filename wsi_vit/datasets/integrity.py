@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsi_vit.datasets.layout import LABELS_FOLDER, SIDECAR, SIDECAR_FOLDER, shard_paths
+from wsi_vit.datasets.layout import LABELS_FOLDER, SIDECAR, SIDECAR_FOLDER, STATE, shard_paths
 from wsi_vit.errors import DatasetError, StoreError
 from wsi_vit.store import Manifest, file_digest, read_manifest
 
-_SMALL = ("splits.json", "labels.json", f"{SIDECAR_FOLDER}/{SIDECAR}", "state.json")
+_SMALL = (
+    "splits.json",
+    "labels.json",
+    f"{SIDECAR_FOLDER}/{SIDECAR}",
+    *(f"{below}{STATE}" for below in ("", f"{LABELS_FOLDER}/", f"{SIDECAR_FOLDER}/")),
+)
 """What is compared with the manifest at every opening; shards are for `wsi-vit verify`."""
 
 

@@ -171,7 +171,8 @@ def _units(rows: Rows, sites: Sites) -> list[Unit]:
     found, inverse = np.unique(names[rows.usable], return_inverse=True)
     counts = np.zeros((len(found), rows.counts.shape[1]))
     np.add.at(counts, inverse, rows.counts[rows.usable])
-    strata = dict(zip(rows.patients, rows.sites, strict=True)) if sites == "balance" else {}
+    pairs = zip(rows.patients[rows.usable], rows.sites[rows.usable], strict=True)
+    strata = dict(pairs) if sites == "balance" else {}
     return [
         Unit(str(name), tuple(total), str(strata.get(name, "")))
         for name, total in zip(found, counts, strict=True)
