@@ -245,8 +245,8 @@ def _number(value: object) -> float:
 
 def short_count(count: float) -> str:
     """Write a count in few characters: 912, 12.3k, 4.56M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if count >= size:
-            scaled = count / (1e3 if letter == "k" else size)
-            return f"{scaled:.3g}{letter}"
+    # A step begins where three digits would round up to it: 999,999 is 1M, not 1e+03k.
+    for least, unit, letter in ((9.995e8, 1e9, "G"), (9.995e5, 1e6, "M"), (1e4, 1e3, "k")):
+        if count >= least:
+            return f"{count / unit:.3g}{letter}"
     return f"{count:.0f}"

@@ -21,7 +21,7 @@ Metric = Callable[[NDArray[np.int64]], Floats]
 FEW_PATIENTS = 20
 """Below this many, a percentile interval is known to be too narrow, and the report says so."""
 
-_DEFINED_SHARE = 0.75
+_DEFINED_SHARE = 0.8
 _BLOCK_CELLS = 2_000_000
 
 
@@ -127,9 +127,10 @@ class PatientDraws:
 def bounds(samples: Floats) -> tuple[Floats, Floats]:
     """Return the 2.5th and 97.5th percentile over the first axis, NaN where none can be said.
 
-    A resample may hold nothing of a class, and its score is then NaN and left out. Where a quarter
-    of them or more are NaN, the class rests on one patient (who is absent from 1/e of all
-    resamples, while two are absent from 1/e² = 0.14), and there is no interval.
+    A resample may hold nothing of a class, and its score is then NaN and left out. Where a fifth
+    of them or more are NaN, the class rests on one patient (who is absent from a quarter of the
+    resamples of two patients, and from 1/e of those of many, while two patients are both absent
+    from 1/e² = 0.14 at most), and there is no interval.
     """
     known = ~np.isnan(samples)
     said = known.mean(axis=0) > _DEFINED_SHARE

@@ -5,15 +5,21 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from wsi_vit.evaluation.page import document, picture, table
 from wsi_vit.evaluation.records import read_evaluation
-from wsi_vit.evaluation.words import headline_sentence, trivial_sentence
+from wsi_vit.evaluation.words import headline_sentence, number, trivial_sentence
 from wsi_vit.section import Section
 from wsi_vit.store import write_whole
 
 _FIGURES = ("overlays", "confusion", "classes", "training")
 """Of each run, the first two that it has."""
+
+_LEAD = (
+    '<p class="lead">Slides that neither training nor selection has seen: the slide, what is '
+    "true, and what the model drew.</p>"
+)
 
 
 class OverallRun(Section):
@@ -46,8 +52,7 @@ def write_overall(
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>",
-            '<p class="lead">Slides that neither training nor selection has seen: the slide, what '
-            "is true, and what the model drew.</p>",
+            _LEAD if slides else "",
             *(
                 picture(file, alt=f"{name}: slide, truth, prediction", caption=name, css="wide")
                 for name, file in slides
@@ -63,7 +68,7 @@ def write_overall(
 
 
 def _section(run: OverallRun, base: Path) -> str:
-    report = os.path.relpath(run.folder / "report.html", base)
+    report = quote(Path(os.path.relpath(run.folder / "report.html", base)).as_posix())
     found = [run.folder / "figures" / f"{name}.png" for name in _FIGURES]
     figures = "".join(
         picture(file, alt=f"{run.name}: {file.stem}", caption=file.stem)
@@ -83,4 +88,6 @@ def _registered(runs: Sequence[OverallRun]) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return number(None)
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -79,6 +79,10 @@ def line_of(index: int) -> tuple[str, str]:
 
 def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG, whole or not at all; the same figure gives the same bytes."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        cast("Text", text).set_parse_math(False)  # a name with two $ is a name, not a formula
     with write_whole(path) as scratch:
         figure.savefig(scratch, format="png", dpi=_DPI, metadata={"Software": None})
     return path

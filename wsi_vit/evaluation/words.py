@@ -86,4 +86,7 @@ def _whom(evaluation: Evaluation) -> str:
         return f"On other regions of a patient it has learned from ({size})"
     if evaluation.split == "train":
         return f"On the very patients it has learned from ({size})"
+    if evaluation.split == "validation":
+        chosen = counted(evaluation.patients, "patient")
+        return f"On {chosen} whose figures chose the weights ({size})"
     return f"On {counted(evaluation.patients, 'unseen patient')} ({size})"
