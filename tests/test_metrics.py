@@ -127,3 +127,85 @@ def test_ratios_work_on_stacks_of_tables_alike() -> None:
 
     for ratio in (metrics.macro_f1, metrics.balanced_accuracy, metrics.iou_per_class):
         assert ratio(stack) == pytest.approx(np.array([ratio(table) for table in stack]))
+
+
+PAIRS = st.lists(
+    st.tuples(st.sampled_from([0, 2, 3]), st.sampled_from([0, 1, 3])), min_size=1, max_size=60
+)
+"""Truth and prediction over five classes: 1 is never true, 2 never said, 4 neither."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(PAIRS)
+def test_ratios_agree_with_scikit_learn_where_classes_are_absent(
+    pairs: list[tuple[int, int]],
+) -> None:
+    truth, prediction = np.array(pairs, np.uint8).T
+    counts = metrics.count_pairs(truth, prediction, 5)
+    seen = sorted(set(truth) | set(prediction))
+    options = {"labels": seen, "average": None, "zero_division": 0}
+
+    dice, iou = metrics.dice_per_class(counts), metrics.iou_per_class(counts)
+    assert dice[seen] == pytest.approx(sk.f1_score(truth, prediction, **options))
+    assert iou[seen] == pytest.approx(sk.jaccard_score(truth, prediction, **options))
+    assert np.flatnonzero(~np.isnan(dice)).tolist() == seen
+    assert metrics.macro_f1(counts) == pytest.approx(
+        sk.f1_score(truth, prediction, average="macro", zero_division=0)
+    )
+    true = sorted(set(truth))
+    recall = sk.recall_score(truth, prediction, labels=true, average=None, zero_division=0)
+    assert metrics.sensitivity_per_class(counts)[true] == pytest.approx(recall)
+    assert metrics.balanced_accuracy(counts) == pytest.approx(recall.mean())
+
+
+@settings(max_examples=40, deadline=None)
+@given(PAIRS)
+def test_sensitivity_of_the_rest_is_the_specificity(pairs: list[tuple[int, int]]) -> None:
+    truth, prediction = np.array(pairs, np.uint8).T
+    counts = metrics.count_pairs(truth, prediction, 5)
+
+    for k in range(5):
+        rest = np.array([truth != k, prediction != k]).astype(np.uint8)
+        table = metrics.count_pairs(rest[0], rest[1], 2)
+        expected = metrics.sensitivity_per_class(table)[1]
+        assert metrics.specificity_per_class(counts)[k] == pytest.approx(expected, nan_ok=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PAIRS, st.permutations(range(5)))
+def test_no_figure_depends_on_the_order_of_the_classes(
+    pairs: list[tuple[int, int]], order: list[int]
+) -> None:
+    truth, prediction = np.array(pairs, np.uint8).T
+    counts = metrics.count_pairs(truth, prediction, 5)
+    renamed = counts[np.ix_(order, order)]
+
+    for figure in (metrics.accuracy, metrics.macro_f1, metrics.cohen_kappa):
+        assert figure(renamed) == pytest.approx(figure(counts), nan_ok=True)
+    assert metrics.iou_per_class(renamed) == pytest.approx(
+        metrics.iou_per_class(counts)[order], nan_ok=True
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(PAIRS)
+def test_dice_follows_from_iou_and_nothing_leaves_its_range(pairs: list[tuple[int, int]]) -> None:
+    counts = metrics.count_pairs(*np.array(pairs, np.uint8).T, 5)
+    iou, dice = metrics.iou_per_class(counts), metrics.dice_per_class(counts)
+
+    assert dice == pytest.approx(2 * iou / (1 + iou), nan_ok=True)
+    known = np.concatenate([iou, dice, [metrics.accuracy(counts)]])
+    known = known[~np.isnan(known)]
+    assert ((known >= 0) & (known <= 1)).all()
+
+
+def test_a_slide_of_a_trillion_pixels_is_counted_exactly() -> None:
+    counts = np.array([[10**12, 1], [1, 10**12]])
+
+    assert metrics.iou_per_class(counts)[0] == pytest.approx(1 - 2e-12, abs=1e-15)
+    assert metrics.cohen_kappa(counts) == pytest.approx(1 - 2e-12, abs=1e-14)
+
+
+def test_a_background_alone_leaves_no_mean_iou() -> None:
+    assert np.isnan(metrics.mean_iou(np.array([[50, 0], [0, 0]]), 0))
+    assert metrics.mean_iou(np.array([[50, 1], [0, 0]]), 0) == 0.0
