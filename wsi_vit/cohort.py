@@ -317,7 +317,7 @@ def _exists(path: Path) -> bool:
 
 def _like_patients(rows: Mapping[int, CohortRow]) -> Iterator[str]:
     """Yield patients whose names differ in nothing but case: probably one, who would straddle."""
-    first = {row.patient: line for line, row in reversed(rows.items())}
+    first = {row.patient: line for line, row in reversed(list(rows.items()))}
     for _, lines in _repeated((line, name.casefold()) for name, line in first.items()):
         names = ", ".join(repr(rows[line].patient) for line in sorted(lines))
         yield f"{_named(lines)}: patients that differ in case only count as different: {names}"

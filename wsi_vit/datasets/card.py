@@ -1,5 +1,6 @@
 """The dataset card, in the hub's format: what is in it, how it was split, what to beware of."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,7 +57,7 @@ def card_text(facts: dict[str, Any]) -> str:
 def _header(facts: dict[str, Any]) -> Iterator[str]:
     size = next((word for most, word in _SIZES if facts["examples"] < most), "n>1M")
     yield "---"
-    yield f"pretty_name: {facts['name']}"
+    yield f"pretty_name: {json.dumps(facts['name'])}"  # JSON is YAML, whatever the name
     yield "task_categories:"
     yield f"- {_TASKS[facts['task']]}"
     yield "tags:"

@@ -89,10 +89,11 @@ def write_report(
 def read_epochs(journal: Path) -> list[Mapping[str, Any]]:
     """Return the epochs of a journal in order, the last record of each; a torn line is left out."""
     found: dict[int, Mapping[str, Any]] = {}
-    for line in journal.read_text().splitlines() if journal.exists() else ():
+    # Bytes: a kill may tear a line inside a letter, and letters hold line ends of other kinds.
+    for line in journal.read_bytes().split(b"\n") if journal.exists() else ():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:
             continue  # the line that a kill tore; the journal's own reader reports it
         if record.get("kind") == "epoch":
             found[int(record["payload"]["number"])] = record["payload"]
