@@ -39,12 +39,18 @@ class HubStart(Section):
 
     def _cached(self) -> Path | None:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
         try:
             found = snapshot_download(self.id, revision=self.revision, local_files_only=True)
         except LocalEntryNotFoundError:
             return None
+        except HFValidationError as error:
+            raise ModelError(
+                f"No checkpoint of the hub can have this name ({_first_line(error)})",
+                got=self.id,
+                remedy="Name it as the hub does: `owner/name`",
+            ) from error
         # A cache may hold the configuration alone: then the weights are still to be fetched.
         return Path(found) if weight_files(Path(found)) else None
 
