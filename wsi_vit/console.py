@@ -60,11 +60,11 @@ def exit_code(error: WsiVitError) -> int:
 def progress_bars() -> Generator[Callable[[str, int, int], None]]:
     """Yield a callback `(what, done, total)` that keeps one bar a task, with the time left."""
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=_err, disable=not _err.is_terminal) as bars:
         known: dict[str, Any] = {}

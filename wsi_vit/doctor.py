@@ -105,11 +105,11 @@ def _prefect() -> Finding:
 
 
 def _answers(what: str, shown: str, url: str) -> Finding:
-    from urllib.error import URLError
+    from http.client import HTTPException
     from urllib.request import urlopen
 
     try:
         with urlopen(url, timeout=3):
             return Finding(what=what, found=shown)
-    except (URLError, OSError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         return Finding(what=what, found=f"{shown}: {error}", fix="start it (wsi-vit up)")

@@ -42,7 +42,11 @@ def explain_artefact(folder: Path, store_root: Path) -> Cause:
     Raises:
         StoreError: The folder is no artefact.
     """
-    known = {item.digest: item for item in Store(store_root).artefacts()}
+    known: dict[str, Artefact] = {}
+    for item in Store(store_root).artefacts():
+        known[item.digest] = item
+        if "digest" in item.facts:  # a dataset is named by its content, wherever it was built
+            known[item.facts["digest"]] = item
     top = Artefact(folder=folder, manifest=read_manifest(folder))
     return _cause("this", top, known)
 

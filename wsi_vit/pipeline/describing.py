@@ -26,8 +26,6 @@ def about_run(place: RunPlace, data: TrainingSet) -> About:
         command=_command(place.recipe),
         facts=(
             ("run", place.folder.name),
-            ("dataset", data.digest[:16]),
-            ("splits", data.split_digest[:16]),
             ("first weights", _base(place.recipe)),
         ),
     )

@@ -4,12 +4,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from wsi_vit.datasets.check import check_labels
 from wsi_vit.datasets.reading import TrainingSet, open_dataset
+from wsi_vit.errors import StoreError
 from wsi_vit.evaluation.evaluate import evaluate_model, evaluate_run
 from wsi_vit.evaluation.records import Evaluation, read_evaluation
 from wsi_vit.evaluation.report import write_report
@@ -21,7 +22,8 @@ from wsi_vit.recipe import Recipe
 from wsi_vit.settings import Settings
 from wsi_vit.store import digest_of, file_digest, read_manifest
 from wsi_vit.tracking.background import BackgroundSync
-from wsi_vit.tracking.journal import EPOCH, FINISHED, STEP
+from wsi_vit.tracking.journal import EPOCH, FAILED, FINISHED, STEP
+from wsi_vit.tracking.registry import resolve_folder
 from wsi_vit.training.checkpoints import load_best
 from wsi_vit.training.gpu_lock import visible_card
 from wsi_vit.training.loop import learn
@@ -51,9 +53,9 @@ def train(
     check_labels(data)
     place = place_of(recipe, data, runs=settings.runs)
     if place.model.is_dir():
-        return Trained(run=place.folder, reused=True)
+        return _trained_before(place, recipe)
     place.begin(recipe, data.folder)
-    with _live_tracking(place, settings):
+    with _live_tracking(place, settings), settings.in_environment(), _failure_told(place):
         _learn(place, recipe, data, progress)
     return Trained(run=place.folder, reused=False)
 
@@ -69,15 +71,16 @@ def train_supervised(
     data = open_dataset(dataset)
     place = place_of(recipe, data, runs=settings.runs)
     if place.model.is_dir():
-        return Trained(run=place.folder, reused=True)
+        return _trained_before(place, recipe)
     command = [sys.executable, "-m", "wsi_vit", "train", str(place.write_recipe(recipe))]
-    supervise(
-        [*command, "--dataset", str(data.folder)],
-        log=place.folder / "train.log",
-        journal=place.journal.path,
-        hear=partial(_hear, progress),
-        card=visible_card(),
-    )
+    with settings.in_environment():
+        supervise(
+            [*command, "--dataset", str(data.folder)],
+            log=place.folder / "train.log",
+            journal=place.journal.path,
+            hear=partial(_hear, progress),
+            card=None if settings.device == "cpu" else visible_card(),
+        )
     return Trained(run=place.folder, reused=False)
 
 
@@ -106,15 +109,17 @@ def evaluate(run: Path, *, settings: Settings, progress: Progress = silent) -> E
 def evaluate_on(
     model: Path, dataset: Path, *, settings: Settings, progress: Progress = silent
 ) -> Evaluation:
-    """Score any model folder on the test split of any dataset with the same classes.
+    """Score a model's or a run's folder on the test split of any dataset with the same classes.
 
     Raises:
+        RegistryError: There is no model.
         ModelError: The classes differ.
     """
     progress("evaluation", 0, 1)
-    loaded = load_model(model)
+    folder = resolve_folder(model)
+    loaded = load_model(folder)
     loaded.to(device_of(settings))
-    return evaluate_model(loaded, open_dataset(dataset), model_folder=model)
+    return evaluate_model(loaded, open_dataset(dataset), model_folder=folder)
 
 
 def device_of(settings: Settings) -> str:
@@ -148,6 +153,18 @@ def _learn(place: RunPlace, recipe: Recipe, data: TrainingSet, progress: Progres
     load_best(model, place.checkpoints)
     with place.new_model() as folder:
         model.save(folder)
+    _note_finished(place)
+
+
+def _trained_before(place: RunPlace, recipe: Recipe) -> Trained:
+    """Return a run that has its model; a kill may have come before its journal said so."""
+    place.take_over_evaluation(recipe)
+    if not any(record.kind == FINISHED for record in place.journal.read()):
+        _note_finished(place)
+    return Trained(run=place.folder, reused=True)
+
+
+def _note_finished(place: RunPlace) -> None:
     place.journal.append(FINISHED, {"model": file_digest(place.model / "model.safetensors")})
 
 
@@ -172,6 +189,17 @@ def _live_tracking(place: RunPlace, settings: Settings) -> Iterator[None]:
         return
     with BackgroundSync(place.folder, settings.tracking_uri):
         yield
+
+
+@contextmanager
+def _failure_told(place: RunPlace) -> Iterator[None]:
+    """Write an error into the journal, so that nobody takes the run for one that goes on."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(StoreError):  # a full disk may be what ends the run
+            place.journal.append(FAILED, {"error": type(error).__name__, "message": str(error)})
+        raise
 
 
 def _is_measured(place: RunPlace, recipe: Recipe) -> bool:

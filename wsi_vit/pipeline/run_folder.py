@@ -80,6 +80,13 @@ class RunPlace:
             "attempt", {"recipe": recipe.name, "git_commit": git_commit(), "process": os.getpid()}
         )
 
+    def take_over_evaluation(self, recipe: Recipe) -> None:
+        """Note how a trained run is to be measured; in another way than it was, it is anew."""
+        if recipe.evaluation == self.recipe.evaluation:
+            return
+        (self.folder / "manifest.json").unlink(missing_ok=True)
+        self.write_recipe(self.recipe.model_copy(update={"evaluation": recipe.evaluation}))
+
     @contextmanager
     def new_model(self) -> Iterator[Path]:
         """Yield an empty folder that becomes `model/` if the block succeeds."""
@@ -138,14 +145,19 @@ def place_of(recipe: Recipe, dataset: TrainingSet, *, runs: Path) -> RunPlace:
 
 def git_commit() -> str | None:
     """Return the commit this code runs from, None outside a checkout; `+` marks changes."""
-    here = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        cwd=here,
-        check=False,
-    )
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # an installed package may lie in somebody's repository
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            cwd=checkout,
+            check=False,
+        )
+    except OSError:  # no git on this machine
+        return None
     return found.stdout.strip() or None
 
 

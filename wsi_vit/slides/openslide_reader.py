@@ -76,6 +76,18 @@ class OpenSlideReader:
         handle.close()
 
 
+def library_version() -> str:
+    """Return the version of the OpenSlide library.
+
+    Raises:
+        ImportError: The binding or the library is missing.
+        OSError: The library does not load.
+    """
+    import openslide
+
+    return openslide.__library_version__
+
+
 def _opened(path: Path) -> "OpenSlide":
     """Open a handle, translating what OpenSlide raises."""
     from openslide import OpenSlide, OpenSlideError, OpenSlideUnsupportedFormatError

@@ -8,9 +8,9 @@ from wsi_vit.section import Section
 from wsi_vit.store.artefact import MANIFEST, FileEntry, read_manifest
 from wsi_vit.store.files import file_digest
 
-_OTHERS = {".scratch", "checkpoints"}
-"""Unfinished work, and checkpoints, which have manifests of their own kind and are verified
-whenever they are read."""
+_OTHERS = {".scratch", "checkpoints", "mlartifacts"}
+"""Unfinished work, and what is verified whenever it is read: checkpoints, which have manifests of
+their own kind, and MLflow's copies, which keep a run's manifest but not all of its files."""
 
 
 class Fault(Section):
