@@ -38,7 +38,7 @@ def fetch_model(model: str) -> Path:
 @task(task_run_name="predict {row.slide_id}", **_again)
 def predict_slide(model: Path, row: CohortRow, out: Path) -> PredictionOutcome:
     """Predict one slide, whole."""
-    return pipeline.predict_row(model, row, out=out)
+    return pipeline.predict_row(model, row, out=out, settings=Settings())
 
 
 @flow(name="predict-wsi", flow_run_name="predict with {parameters.model}")
@@ -59,6 +59,6 @@ def predict_wsi(parameters: PredictParameters) -> State[Any]:
 
 def _summary(outcomes: Sequence[PredictionOutcome]) -> str:
     states = [item.state for item in outcomes]
-    return ", ".join(
-        f"{states.count(state)} {state}" for state in ("predicted", "reused", "quarantined")
-    )
+    done = ", ".join(f"{states.count(state)} {state}" for state in ("predicted", "reused"))
+    lost = [item.slide_id for item in outcomes if item.state == "quarantined"]
+    return f"{done}; {len(lost)} quarantined: {', '.join(lost[:20])}" if lost else done

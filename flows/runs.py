@@ -26,6 +26,7 @@ from wsi_vit.errors import ServiceError, UsageError
 from wsi_vit.section import Section
 
 _POLL_S = 2.0
+_LOG_PAGE = 200
 _PATHS = {"cohort", "start", "out"}
 
 
@@ -80,12 +81,13 @@ def follow(run: StartedRun) -> int:
         seen += len(lines)
         for line in lines:
             console.say(line.replace("[", r"\["))
-        if state.is_final():
+        if state.is_final() and len(lines) < _LOG_PAGE:
             console.say(f"[bold]{state.name}[/bold] {(state.message or '').replace('[', '(')}")
             if not state.is_completed():
                 return console.FAILED
             return console.QUARANTINED if "quarantined:" in (state.message or "") else console.OK
-        time.sleep(_POLL_S)
+        if len(lines) < _LOG_PAGE:
+            time.sleep(_POLL_S)
 
 
 def latest(limit: int) -> list[dict[str, Any]]:
@@ -97,7 +99,7 @@ async def _look(run_id: UUID, seen: int) -> tuple[Any, list[str]]:
     async with get_client() as client:
         run = await client.read_flow_run(run_id)
         wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
-        logs = await client.read_logs(wanted, limit=200, offset=seen)
+        logs = await client.read_logs(wanted, limit=_LOG_PAGE, offset=seen)
         return run.state, [log.message for log in logs]
 
 

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
@@ -59,26 +59,21 @@ def api_url(settings: Settings) -> str | None:
 def start(settings: Settings, *, prefect_port: int, mlflow_port: int) -> Iterator[Server]:
     """Start what is not running yet, in order, and yield each server once it answers.
 
+    MLflow's pages are not started where another server is named for tracking.
+
     Raises:
-        ServiceError: A port is taken, or a server does not come up; what was started is ended.
+        ServiceError: A port is taken: nothing was started. Or a server does not come up: it is
+            ended, and those that answer stay.
     """
     alive = {item.name: item for item in running(settings)}
     environment = _environment(settings, f"http://{_HOST}:{prefect_port}/api")
-    plan = {
-        "prefect": (
-            _prefect_command(prefect_port),
-            f"http://{_HOST}:{prefect_port}",
-            "/api/health",
-        ),
-        "mlflow": (
-            _mlflow_command(settings, mlflow_port),
-            f"http://{_HOST}:{mlflow_port}",
-            "/health",
-        ),
-    }
-    for name, (command, url, ready) in plan.items():
+    plan = {"prefect": (_prefect_command(prefect_port), prefect_port, "/api/health")}
+    if not settings.tracking_uri.startswith("http"):
+        plan["mlflow"] = (_mlflow_command(settings, mlflow_port), mlflow_port, "/health")
+    _refuse_taken([port for name, (_, port, _) in plan.items() if name not in alive])
+    for name, (command, port, ready) in plan.items():
         if name not in alive:
-            _refuse_taken(url)
+            url = f"http://{_HOST}:{port}"
             alive[name] = _launch(name, command, settings, environment, url)
             _remember(settings, alive)
             _await_ready(alive[name], url + ready, settings)
@@ -103,9 +98,7 @@ def stop(settings: Settings) -> tuple[Server, ...]:
     """End exactly what was started here, with all its children; return what was ended."""
     ended = tuple(reversed(running(settings)))
     for server in ended:
-        process = _process(server)
-        if process:
-            _end_tree(process)
+        _end(server)
     _note(settings).unlink(missing_ok=True)
     return ended
 
@@ -172,10 +165,11 @@ def _await_ready(server: Server, url: str, settings: Settings) -> None:
             with urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
                     return
-        except (URLError, ConnectionError, TimeoutError):
+        except (OSError, HTTPException):
             time.sleep(0.3)
     tail = server.log.read_text(errors="replace")[-1500:]
-    stop(settings)
+    _end(server)
+    _remember(settings, {item.name: item for item in running(settings)})
     raise ServiceError(
         f"{server.name} did not come up",
         got=tail,
@@ -183,10 +177,11 @@ def _await_ready(server: Server, url: str, settings: Settings) -> None:
     )
 
 
-def _refuse_taken(url: str) -> None:
-    port = int(url.rsplit(":", 1)[1])
-    with socket.socket() as probe:
-        if probe.connect_ex((_HOST, port)) == 0:
+def _refuse_taken(ports: Sequence[int]) -> None:
+    for port in ports:
+        with socket.socket() as probe:
+            taken = probe.connect_ex((_HOST, port)) == 0
+        if taken:
             raise ServiceError(
                 "A port is taken by another program",
                 got=f"{_HOST}:{port}",
@@ -204,7 +199,11 @@ def _process(server: Server) -> psutil.Process | None:
         return None
 
 
-def _end_tree(process: psutil.Process) -> None:
+def _end(server: Server) -> None:
+    """End a server with all its children, if it is still the one that was started."""
+    process = _process(server)
+    if process is None:
+        return
     tree = [*process.children(recursive=True), process]
     for member in tree:
         _signal(member, "terminate")

@@ -49,9 +49,9 @@ def plan(recipe: RecipeName, cohort: Data = None, as_json: Json = False) -> None
         )
     if as_json:
         console.print_json(result)
-        return
-    console.print_table([slide.row() for slide in result.slides], title="Slides")
-    console.print_table([result.summary()], title="In all")
+    else:
+        console.print_table([slide.row() for slide in result.slides], title="Slides")
+        console.print_table([result.summary()], title="In all")
     _exit_on_lost([slide.slide_id for slide in result.slides if slide.reason])
 
 
@@ -315,7 +315,12 @@ def why(artefact: Path, as_json: Json = False) -> None:
 
 
 @app.command()
-def verify(folder: Path = Path("runs"), as_json: Json = False) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A folder of runs, or one of them.")] = Path(
+        "runs"
+    ),
+    as_json: Json = False,
+) -> None:
     """Re-hash everything below a folder and compare it with what was committed.
 
     Example: wsi-vit verify runs
@@ -334,8 +339,9 @@ def verify(folder: Path = Path("runs"), as_json: Json = False) -> None:
 
 @app.command()
 def synthesise(
-    slides: Annotated[int, typer.Option(min=1, help="How many slides, one a patient.")] = 10,
+    slides: Annotated[int, typer.Option(min=1, help="How many slides.")] = 10,
     out: Annotated[Path, typer.Option(help="Folder of the cohort.")] = Path("synthetic"),
+    slides_per_patient: Annotated[int, typer.Option(min=1, help="Slides of one patient.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another cohort.")] = 0,
 ) -> None:
     """Write a synthetic colorectal cohort with exact truth.
@@ -343,8 +349,11 @@ def synthesise(
     Example: wsi-vit synthesise --slides 10 --out synthetic
     """
     from wsi_vit.slides.synthetic import synthesise_cohort
+    from wsi_vit.slides.synthetic.settings import SyntheticSection
 
-    console.say(f"[bold]{synthesise_cohort(out, slides=slides, seed=seed)}[/bold]")
+    section = SyntheticSection(slides_per_patient=slides_per_patient)
+    cohort = synthesise_cohort(out, slides=slides, seed=seed, section=section)
+    console.say(f"[bold]{cohort}[/bold]")
 
 
 @app.command()
