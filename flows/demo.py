@@ -84,13 +84,15 @@ def _use_embedded_servers(out: Path) -> None:
 
 def _cohort(folder: Path) -> Path:
     from wsi_vit.slides.synthetic import synthesise_cohort
+    from wsi_vit.slides.synthetic.settings import SyntheticSection
 
     cohort = folder / "cohort.csv"
     if cohort.exists():
         _skipped("synthetic slides", cohort)
         return cohort
     console.say(f"[bold]1/4[/bold]  drawing {SLIDES} synthetic colorectal slides ...")
-    return synthesise_cohort(folder, slides=SLIDES, seed=_SEED)
+    section = SyntheticSection(slides_per_patient=1)
+    return synthesise_cohort(folder, slides=SLIDES, seed=_SEED, section=section)
 
 
 def _train(recipe: str, cohort: Path) -> dict[str, Any]:
