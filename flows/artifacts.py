@@ -67,4 +67,4 @@ def show_evaluation(run: Path, version: ModelOutcome) -> None:
 def slug(*parts: str) -> str:
     """Return an artifact key: lower-case letters, digits and dashes."""
     text = "-".join(parts).lower()
-    return "-".join("".join(c if c.isalnum() else " " for c in text).split())
+    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text).split())
