@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from wsi_vit import pipeline
+from wsi_vit.errors import CohortError, Reason
+from wsi_vit.planning import plan_recipe
+from wsi_vit.recipe import Recipe, load_recipe
+from wsi_vit.settings import Settings
+from wsi_vit.slides.synthetic import synthesise_cohort
+from wsi_vit.slides.synthetic.settings import SyntheticSection
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two slides, of which one is gone."""
+    path = synthesise_cohort(
+        tmp_path_factory.mktemp("cohort"),
+        slides=2,
+        seed=5,
+        section=SyntheticSection(width_px=1024, height_px=1024),
+    )
+    (path.parent / "slides" / "synthetic-002.svs").unlink()
+    return path
+
+
+@pytest.fixture
+def recipe(cohort: Path) -> Recipe:
+    return load_recipe("demo_classification").reading(cohort)
+
+
+def test_a_plan_foretells_the_tiles_and_their_bytes(recipe: Recipe, tmp_path: Path) -> None:
+    settings = Settings(runs=tmp_path)
+    heard: list[str] = []
+
+    plan = plan_recipe(recipe, settings=settings, progress=lambda what, *_: heard.append(what))
+
+    assert not list(tmp_path.rglob("*.arrow"))  # it keeps nothing
+    assert heard[0] == "planning slides: synthetic-001"
+    first, gone = plan.slides
+    assert (first.cached, gone.reason) == (False, Reason.MISSING)
+    assert first.cpu_s > 0
+
+    done = pipeline.tile_row(pipeline.cohort_of(recipe).rows[0], recipe=recipe, settings=settings)
+    again = plan_recipe(recipe, settings=settings)
+
+    assert done.tiles == first.tiles
+    assert done.tiles_folder
+    written = (done.tiles_folder / "tiles.arrow").stat().st_size
+    assert first.disk_bytes == pytest.approx(written, rel=0.35)
+    assert [slide.cached for slide in again.slides] == [True, False]
+    assert again.summary()["MB to write"] == 0
+
+
+def test_a_plan_counts_the_weights(recipe: Recipe, tmp_path: Path) -> None:
+    plan = plan_recipe(recipe, settings=Settings(runs=tmp_path))
+    model = recipe.model.build(recipe.labels, recipe.task)
+
+    assert plan.parameters == sum(weight.numel() for weight in model.parameters())
+    assert plan.weights_bytes == 16 * plan.parameters
+    assert [row.row()["there already"] for row in plan.slides] == ["", ""]
+    assert "[missing]" in plan.slides[1].row()["quarantine"]
+
+
+def test_a_plan_of_pictures_has_no_slides(tmp_path: Path) -> None:
+    plan = plan_recipe(
+        load_recipe("demo_classification").model_copy(
+            update={"source": load_recipe("ebhi_classification").source}
+        ),
+        settings=Settings(runs=tmp_path),
+    )
+
+    assert plan.slides == ()
+    assert plan.summary()["tiles"] == 0
+
+
+def test_a_plan_needs_a_cohort(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="Give --cohort"):
+        plan_recipe(load_recipe("demo_classification"), settings=Settings(runs=tmp_path))
