@@ -250,9 +250,10 @@ def main() -> None:
     }
     for key, value in result.items():
         print(f"{key:<30} {value}")
-    if not options.quick and not options.task:
+    if not options.quick:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "ebhi.json").write_text(json.dumps(result, indent=1) + "\n")
+        name = f"ebhi_{options.task}" if options.task else "ebhi"
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     if options.json:
         print(json.dumps(result))
 
