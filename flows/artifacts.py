@@ -1,6 +1,5 @@
 """What a flow run shows in Prefect's pages: pictures, then tables, then numbers."""
 
-import base64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,20 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from wsi_vit.evaluation.page import data_uri
 from wsi_vit.evaluation.records import read_evaluation
 from wsi_vit.evaluation.words import headline_sentence, trivial_sentence
 from wsi_vit.pipeline import ModelOutcome, SlideOutcome
 
-_MAX_PICTURE_BYTES = 350_000
-"""Prefect stores an artifact in its database; a larger picture stays a file and is named."""
+_PICTURE_BYTES, _PICTURE_PX = 200_000, 1400
+"""Prefect keeps an artifact in its database: a larger picture is shown as a smaller JPEG."""
 
 
 def show_pictures(pictures: Iterable[Path], *, run_key: str) -> None:
     """Put PNG or JPEG pictures into the run's page."""
     for picture in pictures:
-        data = picture.read_bytes()
-        if len(data) > _MAX_PICTURE_BYTES:
-            continue
-        kind = "png" if picture.suffix == ".png" else "jpeg"
         create_image_artifact(
-            image_url=f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+            image_url=data_uri(picture, most_bytes=_PICTURE_BYTES, longest_px=_PICTURE_PX),
             key=slug(run_key, picture.stem),
             description=picture.stem.replace("_", " "),
         )

@@ -78,6 +78,7 @@ def _use_embedded_servers(out: Path) -> None:
         PREFECT_LOGGING_LEVEL="ERROR",
         DO_NOT_TRACK="1",
         MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_LOGGING_LEVEL="WARNING",
         HF_HUB_OFFLINE="1",
     )
 

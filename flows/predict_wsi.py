@@ -9,33 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.artifacts import show_pictures, show_table
 from flows.parameters import PredictParameters
-from flows.retries import is_passing
+from flows.retries import AGAIN
 from wsi_vit import pipeline
 from wsi_vit.cohort import CohortRow, read_cohort
 from wsi_vit.pipeline import PredictionOutcome
 from wsi_vit.settings import Settings
 
-_again = {
-    "retries": 2,
-    "retry_delay_seconds": [10, 60],
-    "retry_condition_fn": is_passing,
-    "cache_policy": NO_CACHE,
-}
 
-
-@task(**_again)
+@task(**AGAIN)
 def fetch_model(model: str) -> Path:
     """Bring a registered model here and verify every byte of it."""
     return pipeline.fetch_model(model, settings=Settings())
 
 
-@task(task_run_name="predict {row.slide_id}", **_again)
+@task(task_run_name="predict {row.slide_id}", **AGAIN)
 def predict_slide(model: Path, row: CohortRow, out: Path) -> PredictionOutcome:
     """Predict one slide, whole."""
     return pipeline.predict_row(model, row, out=out, settings=Settings())

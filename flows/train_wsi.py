@@ -19,7 +19,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import show_evaluation, show_slides, slug
 from flows.parameters import TrainParameters
-from flows.retries import is_passing
+from flows.retries import AGAIN
 from wsi_vit import pipeline
 from wsi_vit.cohort import CohortRow
 from wsi_vit.evaluation.words import headline_sentence
@@ -30,23 +30,15 @@ from wsi_vit.store import Artefact
 MAX_TASKS = 500
 """Prefect's server digests some tens of task runs a second: a large cohort goes in batches."""
 
-_again = {
-    "retries": 2,
-    "retry_delay_seconds": [10, 60],
-    "retry_jitter_factor": 0.2,
-    "retry_condition_fn": is_passing,
-    "cache_policy": NO_CACHE,
-}
 
-
-@task(**_again)
+@task(**AGAIN)
 def tile_slides(parameters: TrainParameters, rows: list[CohortRow]) -> list[SlideOutcome]:
     """Cut a batch of slides into tiles and label them."""
     recipe, settings = parameters.resolved(), Settings()
     return [pipeline.tile_row(row, recipe=recipe, settings=settings) for row in rows]
 
 
-@task(**_again)
+@task(**AGAIN)
 def build_dataset(parameters: TrainParameters, outcomes: list[SlideOutcome]) -> Artefact:
     """Join the tiled slides, or read the folder of images, into one dataset."""
     return pipeline.build(parameters.resolved(), outcomes, settings=Settings())
@@ -60,14 +52,14 @@ def train(parameters: TrainParameters, dataset: Path) -> Trained:
     )
 
 
-@task(**_again)
+@task(**AGAIN)
 def evaluate(run: Path) -> str:
     """Score the model on the frozen test split, write the report; return its first sentence."""
     progress = _progress("evaluation")
     return headline_sentence(pipeline.evaluate(run, settings=Settings(), progress=progress))
 
 
-@task(**_again)
+@task(**AGAIN)
 def register(run: Path, promotion: Promotion) -> ModelOutcome:
     """Bring the run into MLflow, register its model, and promote it if it is better."""
     return pipeline.register(run, promotion=promotion, settings=Settings())

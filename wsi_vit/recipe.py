@@ -21,7 +21,6 @@ from wsi_vit.labels import LabelMap
 from wsi_vit.models.classifier import ClassifierSection
 from wsi_vit.models.maskformer import MaskFormerSection
 from wsi_vit.models.start import FolderStart
-from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.section import Section
 from wsi_vit.store import digest_of
 from wsi_vit.training.section import TrainingSection
@@ -40,7 +39,6 @@ class Recipe(Section):
     augmentation: Augmentation
     training: TrainingSection
     evaluation: EvaluationSection = EvaluationSection()
-    prediction: PredictionSection = PredictionSection()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -95,8 +95,7 @@ def document(title: str, body: str) -> str:
 
 def picture(path: Path, *, alt: str, caption: str, css: str = "") -> str:
     """Return a figure with the picture inlined, and its caption."""
-    kind, content = _web_ready(path)
-    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    source = data_uri(path)
     return (
         f'<figure class="{escape(css)}"><img src="{source}" alt="{escape(alt)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -136,17 +135,23 @@ def _cell(content: str, *, is_words: bool) -> str:
     return f'<td class="words">{content}</td>' if is_words else f"<td>{content}</td>"
 
 
-def _web_ready(path: Path) -> tuple[str, bytes]:
+def data_uri(path: Path, *, most_bytes: int = _LARGEST_BYTES, longest_px: int = _LONGEST_PX) -> str:
+    """Return a picture as a `data:` address; a larger one is made smaller, as JPEG."""
+    kind, content = _web_ready(path, most_bytes=most_bytes, longest_px=longest_px)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _web_ready(path: Path, *, most_bytes: int, longest_px: int) -> tuple[str, bytes]:
     """Return the kind and bytes of a picture; a huge one is made smaller, as JPEG."""
     content = path.read_bytes()
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
-    if len(content) <= _LARGEST_BYTES:
+    if len(content) <= most_bytes:
         return kind, content
     from PIL import Image
 
     with Image.open(path) as image:
         small = image.convert("RGB")
-        small.thumbnail((_LONGEST_PX, _LONGEST_PX))
+        small.thumbnail((longest_px, longest_px))
         stream = io.BytesIO()
         small.save(stream, format="JPEG", quality=88)
     return "jpeg", stream.getvalue()
