@@ -6,7 +6,7 @@ class they hold most of, since a patient may well have several.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -82,6 +82,23 @@ class RegionSplit(Section):
         return self
 
 
+class SiteSplit(Section):
+    """Whole sites judge, such as hospitals or video sequences; patients of the others learn."""
+
+    kind: Literal["sites"] = "sites"
+    test: tuple[str, ...] = Field(min_length=1)
+    """The sites that are the test split."""
+    validation: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Share of the patients of the other sites."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _each_site_once(self) -> Self:
+        if len(set(self.test)) < len(self.test):
+            raise ValueError(f"a site is named twice: {', '.join(self.test)}")
+        return self
+
+
 class CohortSplit(Section):
     """The split that the cohort's own column names."""
 
@@ -89,7 +106,7 @@ class CohortSplit(Section):
 
 
 AnySplit = Annotated[
-    PatientSplit | FoldSplit | RegionSplit | CohortSplit, Field(discriminator="kind")
+    PatientSplit | FoldSplit | SiteSplit | RegionSplit | CohortSplit, Field(discriminator="kind")
 ]
 """How a dataset is split."""
 
@@ -120,14 +137,17 @@ class Rows:
     """Whether it is labelled; what is not is put in no split."""
 
 
-def place(rows: Rows, section: PatientSplit | FoldSplit | CohortSplit) -> Placement:
+def place(rows: Rows, section: PatientSplit | FoldSplit | SiteSplit | CohortSplit) -> Placement:
     """Return the split of each example, patients kept whole.
 
     Raises:
-        DatasetError: The patients are too few, or the cohort's column does not say enough.
+        DatasetError: The patients are too few, a site is unknown, or the cohort's column does not
+            say enough.
     """
     if isinstance(section, CohortSplit):
         return _placed_by_column(rows)
+    if isinstance(section, SiteSplit):
+        return _placed_by_site(rows, section)
     units = _units(rows, section.sites)
     if isinstance(section, FoldSplit):
         by_unit = _folded(units, section)
@@ -135,8 +155,7 @@ def place(rows: Rows, section: PatientSplit | FoldSplit | CohortSplit) -> Placem
         shares = _shares(section.validation, section.test)
         by_unit = _dealt(units, shares, seed=section.seed)
     names = rows.sites if section.sites == "separate" else rows.patients
-    placed = np.array([by_unit.get(str(name), "") for name in names], dtype=np.str_)
-    return np.where(rows.usable, placed, "")
+    return _spread(by_unit, names, rows.usable)
 
 
 def assert_disjoint(patients: Iterable[str], splits: Iterable[str]) -> None:
@@ -179,6 +198,42 @@ def _units(rows: Rows, sites: Sites) -> list[Unit]:
     ]
 
 
+def _placed_by_site(rows: Rows, section: SiteSplit) -> Placement:
+    _refuse_unclear_sites(rows)
+    known = sorted({str(site) for site in rows.sites[rows.usable]})
+    unknown = [site for site in section.test if site not in known]
+    if unknown:
+        raise DatasetError(
+            "Sites that are to judge are not in the data, or nothing of them is labelled",
+            got=", ".join(unknown),
+            known=known,
+            remedy="Name one of these in `split.test`",
+        )
+    judging = np.isin(rows.sites, section.test)
+    if judging[rows.usable].all():
+        raise DatasetError(
+            "Every site is to judge, so nothing is left to learn from",
+            got=", ".join(section.test),
+            known=known,
+            remedy="Leave at least one site out of `split.test`",
+        )
+    learning = replace(rows, usable=rows.usable & ~judging)
+    by_patient = _dealt(
+        _units(learning, "ignore"), _shares(section.validation, 0.0), seed=section.seed
+    )
+    return np.where(
+        judging & rows.usable, "test", _spread(by_patient, rows.patients, learning.usable)
+    )
+
+
+def _spread(
+    by_unit: Mapping[str, str], names: NDArray[np.str_], usable: NDArray[np.bool_]
+) -> Placement:
+    """Return the split of each usable example from that of its unit."""
+    placed = np.array([by_unit.get(str(name), "") for name in names], dtype=np.str_)
+    return np.where(usable, placed, "")
+
+
 def _refuse_unclear_sites(rows: Rows) -> None:
     pairs = set(zip(rows.patients[rows.usable], rows.sites[rows.usable], strict=True))
     nowhere = sorted({str(patient) for patient, site in pairs if not site})
@@ -188,7 +243,7 @@ def _refuse_unclear_sites(rows: Rows) -> None:
         raise DatasetError(
             "A split by sites needs one site for each patient",
             got=f"none: {', '.join(nowhere[:5]) or '-'}; several: {', '.join(twice[:5]) or '-'}",
-            remedy="Fill the cohort's site column, or set `sites: ignore`",
+            remedy="Fill the cohort's site column, or split without sites",
         )
 
 
