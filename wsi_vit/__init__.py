@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsi_vit.datasets.build import build_from_folder, build_from_shards
+    from wsi_vit.datasets.build import build_from_images, build_from_shards
     from wsi_vit.datasets.reading import open_dataset
     from wsi_vit.evaluation.evaluate import evaluate_model
     from wsi_vit.models.load import load_model
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsi_vit.training.loop import fit
 
 _HOMES = {
-    "build_from_folder": "wsi_vit.datasets.build",
+    "build_from_images": "wsi_vit.datasets.build",
     "build_from_shards": "wsi_vit.datasets.build",
     "evaluate_model": "wsi_vit.evaluation.evaluate",
     "fit": "wsi_vit.training.loop",
@@ -34,7 +34,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "build_from_folder",
+    "build_from_images",
     "build_from_shards",
     "evaluate_model",
     "fit",

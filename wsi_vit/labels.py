@@ -4,7 +4,8 @@ Training ids are 0..K-1 in the order of the classes. An *export id* is the numbe
 mask files and legends outside; it never enters a model or a metric. 255 is ignored everywhere.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated
@@ -50,7 +51,7 @@ class LabelMap(Section):
     def _no_ambiguity(self) -> "LabelMap":
         _refuse_repeats("class name", self.names)
         _refuse_repeats("export id", self.export_ids)
-        _refuse_repeats("source", [_fold(s) for c in self.classes for s in c.sources])
+        _refuse_repeats("source", [fold(s) for c in self.classes for s in c.sources])
         if self.background is not None and self.background not in self.names:
             raise ValueError(f"background {self.background!r} is none of {', '.join(self.names)}")
         return self
@@ -80,7 +81,7 @@ class LabelMap(Section):
 
     @cached_property
     def _by_source(self) -> Mapping[str | int, int]:
-        return {_fold(s): i for i, c in enumerate(self.classes) for s in c.sources}
+        return {fold(s): i for i, c in enumerate(self.classes) for s in c.sources}
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -101,7 +102,38 @@ class LabelMap(Section):
 
         Names are compared without regard to case, surrounding blanks, `_` and `-`.
         """
-        return self._by_source.get(_fold(source))
+        return self._by_source.get(fold(source))
+
+    def resolved(self, names: Mapping[str, int]) -> "LabelMap":
+        """Return the map with ids for the names that classes gather, by a source's own name list.
+
+        Names are compared as in `id_of_source`. A background that gathers nothing by name stands
+        for what no class gathers, so its own name need not be in the list.
+
+        Raises:
+            LabelError: The list lacks names or ids, or two classes gather one id; all at once.
+        """
+        listed = {fold(name): number for name, number in names.items()}
+        asked = [(c.name, s) for c in self.classes for s in c.sources if not self._is_rest(c, s)]
+        faults = [fault for word, source in asked if (fault := _lacking(word, source, listed))]
+        faults = faults or list(_shared([(word, s, _number(s, listed)) for word, s in asked]))
+        if faults:
+            raise LabelError(
+                f"{len(faults)} sources of the label map do not fit the source's name list",
+                got="; ".join(faults),
+                remedy="Name things as the source does, each in one class",
+            )
+        classes = [
+            LabelClass(
+                **item.model_dump(exclude={"source"}),
+                source=tuple(dict.fromkeys(_number(source, listed) for source in item.sources)),
+            )
+            for item in self.classes
+        ]
+        return LabelMap(classes=tuple(classes), background=self.background)
+
+    def _is_rest(self, item: LabelClass, source: str | int) -> bool:
+        return item.name == self.background and not item.source and source == item.name
 
     def narrow(self, mask: NDArray[np.integer], *, other: int) -> NDArray[np.uint8]:
         """Translate a mask of source ids (H, W) to training ids; any other id becomes `other`.
@@ -132,7 +164,37 @@ class LabelMap(Section):
         return palette[mask]
 
 
-def _fold(source: str | int) -> str | int:
+def _number(source: str | int, listed: Mapping[str | int, int]) -> str | int:
+    return source if isinstance(source, int) else listed.get(fold(source), source)
+
+
+def _lacking(word: str, source: str | int, listed: Mapping[str | int, int]) -> str | None:
+    """Return what a source's name list says against a name or an id, None where it has it."""
+    if isinstance(source, int):
+        return None if source in listed.values() else f"{word}: the list has no id {source}"
+    if fold(source) in listed:
+        return None
+    names = [str(name) for name in listed]
+    near = get_close_matches(str(fold(source)), names, n=4) or names[:12]
+    return f"{word}: the list has no {source!r}, but {', '.join(near)}"
+
+
+def _shared(gathered: Iterable[tuple[str, str | int, str | int]]) -> Iterator[str]:
+    """Yield the ids that more than one class gathers, by whatever name."""
+    owners = defaultdict[str | int, dict[str, str | int]](dict)
+    for word, source, number in gathered:
+        owners[number][word] = source
+    for number, found in owners.items():
+        if len(found) > 1:
+            told = ", ".join(f"{word} by {source!r}" for word, source in found.items())
+            yield f"id {number} is gathered twice: {told}"
+
+
+def fold(source: str | int) -> str | int:
+    """Return a name as it is compared: without case, `_`, `-` and blanks around; ids as they are.
+
+    Blanks within become one each.
+    """
     if isinstance(source, int):
         return source
     return " ".join(source.strip().casefold().replace("_", " ").replace("-", " ").split())

@@ -6,26 +6,24 @@ A recipe is a YAML file in `configs/` (package data, so an installed worker has 
 from collections.abc import Hashable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from wsi_vit.datasets.augmentation import Augmentation
 from wsi_vit.datasets.example import Task
-from wsi_vit.datasets.sources import AnySource, CohortSource, FolderSource
+from wsi_vit.datasets.images import ImageSource
+from wsi_vit.datasets.sources import AnySource, CohortSource
 from wsi_vit.datasets.splits import AnySplit
 from wsi_vit.errors import RecipeError
 from wsi_vit.evaluation.section import EvaluationSection
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.classifier import ClassifierSection
-from wsi_vit.models.maskformer import MaskFormerSection
+from wsi_vit.models.load import AnyModel
 from wsi_vit.models.start import FolderStart
 from wsi_vit.section import Section
 from wsi_vit.store import digest_of
 from wsi_vit.training.section import TrainingSection
-
-AnyModel = Annotated[ClassifierSection | MaskFormerSection, Field(discriminator="kind")]
 
 
 class Recipe(Section):
@@ -42,15 +40,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        folder = self.source if isinstance(self.source, FolderSource) else None
-        if self.task == "segmentation" and folder is not None and folder.mask is None:
-            raise ValueError("a maskformer learns from masks: give source.mask")
+        unfit = self.source.unfit(self.task) if isinstance(self.source, ImageSource) else []
+        if unfit:
+            raise ValueError("; ".join(unfit))
         return self
 
     @property
     def task(self) -> Task:
         """What the model of this recipe predicts."""
-        return "classification" if self.model.kind == "classifier" else "segmentation"
+        return self.model.task
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsi_vit.cohort import CohortRow
 from wsi_vit.datasets.build import SlideShards
-from wsi_vit.datasets.folder_shards import png_of
+from wsi_vit.datasets.image_shards import png_of
 from wsi_vit.datasets.shards import (
     encoded,
     label_features,

@@ -10,8 +10,9 @@ import yaml
 from datasets import concatenate_datasets, load_from_disk
 
 from tests.datasets.making import LABELS, cohort_shards, image_folder, labels_of, tiles_of
-from wsi_vit.datasets.build import SlideShards, build_from_folder, build_from_shards
+from wsi_vit.datasets.build import SlideShards, build_from_images, build_from_shards
 from wsi_vit.datasets.folder import FolderSource, MaskRule
+from wsi_vit.datasets.masks import ThresholdValues
 from wsi_vit.datasets.reading import TrainingSet, open_dataset
 from wsi_vit.datasets.splits import CohortSplit, FoldSplit, PatientSplit, RegionSplit
 from wsi_vit.errors import DatasetError
@@ -277,7 +278,7 @@ class TestOpening:
 SOURCE = FolderSource(
     images="*/image/*.png",
     label="^([^/]+)/image/",
-    mask=MaskRule(find="/image/", replace="/label/", threshold=127),
+    mask=MaskRule(find="/image/", replace="/label/", values=ThresholdValues(above=127)),
     patient=r"/P(\d+)-",
 )
 
@@ -285,7 +286,7 @@ SOURCE = FolderSource(
 def from_folder(root: Path, store: Store, task: str, **changes: Any) -> TrainingSet:
     source = SOURCE.model_copy(update={"root": root, **changes})
     how: dict[str, Any] = {"labels": LABELS, "split": SPLIT, "name": "images", "store": store}
-    return open_dataset(build_from_folder(source, task=task, **how).folder)  # pyright: ignore
+    return open_dataset(build_from_images(source, task=task, **how).folder)  # pyright: ignore
 
 
 class TestFolders:
@@ -316,7 +317,7 @@ class TestFolders:
     def test_a_folder_without_patients_warns(self, store: Store, tmp_path: Path) -> None:
         root = image_folder(tmp_path / "data")
         dataset = from_folder(root, store, "classification", patient=None)
-        assert "patients are not known" in dataset.warnings[0]
+        assert "belong together is not known" in dataset.warnings[0]
 
     def test_all_problems_come_at_once_and_nothing_is_stored(
         self, store: Store, tmp_path: Path
@@ -337,7 +338,7 @@ class TestFolders:
         message = str(caught.value)
         for expected in (
             "5 problems",
-            "P000-0.png: no mask (Stroma/label/P000-0.png)",
+            "P000-0.png: its mask is not there (Stroma/label/P000-0.png)",
             "P001-2.png: its mask is (8, 16), not (16, 16)",
             "P002-4.png: its mask cannot be decoded",
             "P003-6.png: cannot be decoded",
@@ -376,7 +377,7 @@ class TestFolders:
             from_folder(tmp_path, store, "classification")
         with pytest.raises(DatasetError, match="no folder of images"):
             from_folder(tmp_path / "lost", store, "classification")
-        with pytest.raises(DatasetError, match="classes need `label`"):
+        with pytest.raises(DatasetError, match="classes need `source.label`"):
             from_folder(tmp_path, store, "classification", label=None)
 
     def test_names_that_repeat_are_told_apart_by_their_folders(
@@ -399,7 +400,7 @@ class TestFolders:
             "patient": None,
         }
         changed = SOURCE.model_copy(update={"root": tmp_path / "data", **source})
-        artefact = build_from_folder(
+        artefact = build_from_images(
             changed,
             labels=LABELS,
             task="classification",
@@ -433,7 +434,7 @@ class TestRealImages:
         source, store = SOURCE.model_copy(update=changes), Store(tmp_path)
         tested = list[str]()
         for fold in range(5):
-            artefact = build_from_folder(
+            artefact = build_from_images(
                 source,
                 labels=labels,
                 task="classification",
@@ -463,7 +464,7 @@ class TestRealImages:
             }
         )
         source = FolderSource(root=real_data / "crc-5class", label="^train/([^/]+)/")
-        artefact = build_from_folder(
+        artefact = build_from_images(
             source,
             labels=labels,
             task="classification",

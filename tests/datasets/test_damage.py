@@ -15,7 +15,7 @@ from PIL import Image
 from tests.datasets.making import LABELS, cohort_shards, jpeg
 from wsi_vit.datasets.build import build_from_shards
 from wsi_vit.datasets.decoding import decode_image, decode_mask
-from wsi_vit.datasets.folder_shards import png_of
+from wsi_vit.datasets.image_shards import png_of
 from wsi_vit.datasets.reading import open_dataset
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.datasets.splits import PatientSplit

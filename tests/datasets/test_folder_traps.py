@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from tests.datasets.making import LABELS, image_folder
 from tests.datasets.test_build import SOURCE, from_folder
 from wsi_vit.datasets.check import check_labels
-from wsi_vit.datasets.folder import FolderSource, MaskRule, find_images
+from wsi_vit.datasets.folder import FolderSource, MaskRule
+from wsi_vit.datasets.masks import ThresholdValues
 from wsi_vit.errors import DatasetError
 from wsi_vit.labels import IGNORE_ID
 from wsi_vit.store import Store
@@ -114,7 +115,7 @@ def test_two_files_of_one_stem_are_two_images(root: Path, store: Store) -> None:
     first = sorted((root / "Stroma/image").iterdir())[0]
     Image.open(first).transpose(Image.Transpose.ROTATE_90).save(first.with_suffix(".bmp"))
     source = SOURCE.model_copy(update={"root": root, "mask": None, "images": "*/image/*"})
-    images = find_images(source)
+    images = source.find()
     names = [image.slide_id for image in images]
     assert len(names) == len(set(names)) == 13
     assert {f"Stroma/image/{first.stem}{suffix}" for suffix in (".png", ".bmp")} <= set(names)
@@ -134,7 +135,13 @@ def test_two_files_of_one_stem_are_two_images(root: Path, store: Store) -> None:
         ({"split": "[z-a](x)"}, "bad character range"),
         ({"mask": {"find": "*", "replace": ""}}, "nothing to repeat"),
         ({"mask": {"find": "a", "replace": "\\2"}}, "`replace` does not fit `find`"),
-        ({"mask": {"find": "a", "replace": "b", "threshold": 255}}, "less than or equal to 254"),
+        (
+            {"mask": {"find": "a", "values": {"kind": "threshold", "above": 255}}},
+            "less than or equal to 254",
+        ),
+        ({"mask": {"values": {"kind": "index"}}}, "`find` and `replace` must say"),
+        ({"site": "no group"}, "needs exactly one group"),
+        ({"rows": 0}, "greater than or equal to 1"),
         ({"images": "/etc/*"}, "must be a glob below `root`"),
         ({"images": "../*.png"}, "must be a glob below `root`"),
         ({"images": ""}, "must be a glob below `root`"),
@@ -152,8 +159,10 @@ def test_a_mask_elsewhere_on_the_disk_is_found_or_named(
     root: Path, store: Store, tmp_path: Path
 ) -> None:
     away = tmp_path / "away"
-    rule = MaskRule(find="^[^/]+/image/", replace=f"{away}/", threshold=127)
-    with pytest.raises(DatasetError, match=rf"12 problems.*\n.*no mask \({away}/P000-0\.png\)"):
+    rule = MaskRule(find="^[^/]+/image/", replace=f"{away}/", values=ThresholdValues(above=127))
+    with pytest.raises(
+        DatasetError, match=rf"12 problems.*\n.*its mask is not there \({away}/P000-0\.png\)"
+    ):
         from_folder(root, store, "segmentation", mask=rule)
     away.mkdir()
     for path in root.glob("*/label/*.png"):
@@ -185,7 +194,7 @@ def test_masks_beside_their_images_are_not_taken_for_images(tmp_path: Path, stor
 def test_the_usual_names_of_splits_are_understood(tmp_path: Path, word: str, split: str) -> None:
     (tmp_path / word).mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / word / "a.png")
-    (image,) = find_images(FolderSource(root=tmp_path, split="^([^/]+)/"))
+    (image,) = FolderSource(root=tmp_path, split="^([^/]+)/").find()
     assert image.given == split
 
 
@@ -193,7 +202,7 @@ def test_a_word_that_is_no_split_is_refused_with_its_file(tmp_path: Path) -> Non
     (tmp_path / "holdout").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "holdout/a.png")
     with pytest.raises(DatasetError, match=r"holdout/a\.png: 'holdout' is no split"):
-        find_images(FolderSource(root=tmp_path, split="^([^/]+)/"))
+        FolderSource(root=tmp_path, split="^([^/]+)/").find()
 
 
 def test_class_folders_are_matched_by_name_or_by_number(tmp_path: Path, store: Store) -> None:
@@ -231,4 +240,4 @@ def test_hidden_files_and_other_files_are_no_images(root: Path) -> None:
     for name in (".hidden.png", "._P000-0.png", "Thumbs.db", "notes.txt"):
         (folder / name).write_bytes(b"x")
     source = SOURCE.model_copy(update={"root": root, "images": "*/image/*"})
-    assert len(find_images(source)) == 12
+    assert len(source.find()) == 12

@@ -17,8 +17,8 @@ import numpy as np
 from wsi_vit.cohort import CohortRow
 from wsi_vit.datasets.card import card_text
 from wsi_vit.datasets.example import Task
-from wsi_vit.datasets.folder import FolderImage, FolderSource, find_images
-from wsi_vit.datasets.folder_shards import store_images, store_labels
+from wsi_vit.datasets.image_shards import store_shards
+from wsi_vit.datasets.images import ImageSource, SourceImage
 from wsi_vit.datasets.layout import label_streams, write_layout
 from wsi_vit.datasets.plan import Plan, Shard
 from wsi_vit.datasets.regions import place_regions
@@ -78,8 +78,8 @@ def build_from_shards(
     return _ensured(plan)
 
 
-def build_from_folder(
-    source: FolderSource,
+def build_from_images(
+    source: ImageSource,
     *,
     labels: LabelMap,
     task: Task,
@@ -87,53 +87,52 @@ def build_from_folder(
     name: str,
     store: Store,
 ) -> Artefact:
-    """Return the dataset (stage `dataset`) of a folder of images.
+    """Return the dataset (stage `dataset`) of a source of images.
 
     Raises:
         DatasetError: Files that cannot be used, all at once; or it cannot be split as asked.
+        LabelError: The label map does not fit the source's name list.
     """
     _refuse_senseless(source, task, split)
-    images = find_images(source)
-    annotated = store_labels(images, source, labels=labels, task=task, store=store)
+    stored = store_shards(source, labels=labels, task=task, store=store)
     shard = Shard(
         name="images",
-        pixels=store_images(images, source, store),
+        pixels=stored.pixels,
         pixels_file="images.arrow",
-        labels=annotated,
-        facts=_image_facts(images),
+        labels=stored.labels,
+        facts=_image_facts(stored.images),
     )
+    told = ("found", "dropped", "gathered", "elsewhere")
     plan = Plan(
         name=name,
         shards=(shard,),
         labels=labels,
         task=task,
         split=split,
-        patients_known=source.patient is not None,
+        patients_known=source.patients_known,
+        unit=source.units,
         store=store,
+        told={key: stored.labels.facts[key] for key in told},
     )
     return _ensured(plan)
 
 
-def _refuse_senseless(source: FolderSource, task: Task, split: AnySplit) -> None:
-    faults = list[str]()
-    if task == "classification" and source.label is None:
-        faults.append("classes need `label`, which finds them in the paths")
-    if task == "segmentation" and source.mask is None:
-        faults.append("masks need `mask`, which finds them beside the images")
+def _refuse_senseless(source: ImageSource, task: Task, split: AnySplit) -> None:
+    faults = source.unfit(task)
     if isinstance(split, RegionSplit):
-        faults.append("images of a folder have no place on a slide, so no `kind: regions`")
+        faults.append("single images have no place on a slide, so no `kind: regions`")
     if faults:
         raise DatasetError(
-            f"The folder's rules do not fit the task: {'; '.join(faults)}",
+            f"The source does not fit the task: {'; '.join(faults)}",
             got=f"{task}, split {split.kind}",
             remedy="Mend the recipe's `source` or `split`",
         )
 
 
-def _image_facts(images: Sequence[FolderImage]) -> dict[str, Any]:
+def _image_facts(images: Sequence[SourceImage]) -> dict[str, Any]:
     return {
         "patient": [image.patient for image in images],
-        "site": "",
+        "site": [image.site for image in images],
         "given": [image.given for image in images],
         "word": [image.word for image in images],
     }
@@ -184,11 +183,12 @@ def _make(plan: Plan, folder: Path) -> dict[str, Any]:
     rows = plan.rows(counts)
     placed = _placed(rows, plan)
     summary = summarise(plan, rows, placed, counts)
+    facts = summary.facts | ({"source": plan.told} if plan.told else {})
     write_layout(plan, streams, folder, columns=summary.sidecar)
     (folder / "labels.json").write_text(canonical_json(plan.labels))
     (folder / "splits.json").write_text(canonical_json(summary.splits))
-    (folder / "dataset_card.md").write_text(card_text(summary.facts))
-    return summary.facts
+    (folder / "dataset_card.md").write_text(card_text(facts))
+    return facts
 
 
 def _placed(rows: Rows, plan: Plan) -> Placement:

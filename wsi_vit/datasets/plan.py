@@ -1,6 +1,6 @@
 """What a dataset is made of, and the table of rows that its split looks at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from wsi_vit.datasets.splits import AnySplit, Rows
 from wsi_vit.labels import LabelMap
 from wsi_vit.store import Artefact, Shape, Store, digest_of
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,11 @@ class Plan:
     task: Task
     split: AnySplit
     patients_known: bool
+    unit: str = "patients"
+    """What those whom the split keeps whole are called, as a plural."""
     store: Store
+    told: dict[str, Any] = field(default_factory=dict)
+    """What a source of images said of itself: found, dropped, gathered; follows from the shards."""
 
     @property
     def shape(self) -> Shape:
@@ -70,6 +74,7 @@ class Plan:
             "task": self.task,
             "split": self.split,
             "rows": digest_of(rows),
+            "unit": self.unit,
         }
         return Shape.of("dataset", VERSION, sections=sections, inputs=inputs)
 

@@ -1,16 +1,26 @@
-"""Where a dataset comes from: a cohort of slides, or a folder of images."""
+"""Where a dataset comes from: a cohort of slides, or images with labels."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from wsi_vit.datasets.camvid import CamVidSource
 from wsi_vit.datasets.folder import FolderSource, MaskRule
+from wsi_vit.datasets.scene_parse import SceneParseSource
 from wsi_vit.section import Section
 from wsi_vit.slides.tile_labels import LabellingSection
 from wsi_vit.slides.tiles import TilesSection
 
-__all__ = ["AnySource", "CohortSource", "FolderSource", "MaskRule"]
+__all__ = [
+    "AnyImageSource",
+    "AnySource",
+    "CamVidSource",
+    "CohortSource",
+    "FolderSource",
+    "MaskRule",
+    "SceneParseSource",
+]
 
 
 class CohortSource(Section):
@@ -23,5 +33,8 @@ class CohortSource(Section):
     labelling: LabellingSection = LabellingSection()
 
 
-AnySource = Annotated[CohortSource | FolderSource, Field(discriminator="kind")]
+AnyImageSource = FolderSource | SceneParseSource | CamVidSource
+"""Images with labels, in one of the layouts that they come in."""
+
+AnySource = Annotated[CohortSource | AnyImageSource, Field(discriminator="kind")]
 """Where the examples come from."""

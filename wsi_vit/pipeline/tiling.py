@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsi_vit.cohort import Cohort, CohortRow, read_cohort
-from wsi_vit.datasets.build import SlideShards, build_from_folder, build_from_shards
+from wsi_vit.datasets.build import SlideShards, build_from_images, build_from_shards
 from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.errors import AnnotationError, CohortError, DatasetError, Reason, SlideError
 from wsi_vit.pipeline.outcomes import Progress, SlideOutcome, silent
@@ -23,7 +23,7 @@ def cohort_of(recipe: Recipe) -> Cohort:
     """
     if not isinstance(recipe.source, CohortSource):
         raise CohortError(
-            "This recipe reads a folder of images, not a cohort of slides",
+            "This recipe reads images, not a cohort of slides",
             got=recipe.name,
             remedy="Use `wsi-vit dataset` or `wsi-vit run` with it",
         )
@@ -35,7 +35,7 @@ def cohort_of(recipe: Recipe) -> Cohort:
 def tile_cohort(
     recipe: Recipe, *, settings: Settings, progress: Progress = silent
 ) -> list[SlideOutcome]:
-    """Tile every slide of a recipe's cohort; a folder of images has none."""
+    """Tile every slide of a recipe's cohort; a source of images has none."""
     if not isinstance(recipe.source, CohortSource):
         return []
     rows = cohort_of(recipe).rows
@@ -71,14 +71,14 @@ def tile_row(row: CohortRow, *, recipe: Recipe, settings: Settings) -> SlideOutc
 
 
 def build(recipe: Recipe, outcomes: Sequence[SlideOutcome], *, settings: Settings) -> Artefact:
-    """Join what was tiled, or read the folder of images, into one dataset with frozen splits.
+    """Join what was tiled, or read the source of images, into one dataset with frozen splits.
 
     Raises:
         DatasetError: No slide is left, or the data do not allow the split that is asked for.
     """
     store, source = Store(settings.store_root), recipe.source
     if not isinstance(source, CohortSource):
-        return build_from_folder(
+        return build_from_images(
             source,
             labels=recipe.labels,
             task=recipe.task,
