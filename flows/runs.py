@@ -27,7 +27,7 @@ from wsi_vit.section import Section
 
 _POLL_S = 2.0
 _LOG_PAGE = 200
-_PATHS = {"cohort", "start", "out"}
+_PATHS, _LISTS = {"cohort", "data", "start", "out"}, {"subsets"}
 
 
 class StartedRun(Section):
@@ -60,17 +60,26 @@ def start(flow: str, assignments: list[str], *, pool: str) -> StartedRun:
 
 
 def parsed(assignments: list[str]) -> dict[str, Any]:
-    """Read `key=value` pairs; places become absolute, as the worker runs elsewhere."""
+    """Read `key=value` pairs; places become absolute, as the worker runs elsewhere.
+
+    A dot leads into a part of the parameters: `sidewalk.data=street`. A list has commas.
+    """
     parameters: dict[str, Any] = {}
     for item in assignments:
-        key, separator, value = item.partition("=")
-        if not separator or not key:
+        place, separator, value = item.partition("=")
+        *parts, key = place.split(".")
+        if not separator or not all([*parts, key]):
             raise UsageError("A parameter is key=value", got=item, remedy="Write -p key=value")
-        named = {"model": Path(value).exists(), "recipe": value.endswith((".yaml", ".yml"))}
-        if key in _PATHS or named.get(key):
-            value = str(Path(value).resolve())
-        parameters[key] = value
+        inner = parameters
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        inner[key] = value.split(",") if key in _LISTS else _absolute(key, value)
     return parameters
+
+
+def _absolute(key: str, value: str) -> str:
+    named = {"model": Path(value).exists(), "recipe": value.endswith((".yaml", ".yml"))}
+    return str(Path(value).resolve()) if key in _PATHS or named.get(key) else value
 
 
 def follow(run: StartedRun) -> int:

@@ -1,141 +1,15 @@
-"""train-wsi: slides -> tiles -> dataset -> model -> evaluation -> registry.
+"""train-wsi: slides -> tiles -> dataset -> model -> evaluation -> registry."""
 
-A slide that cannot be used is quarantined and named; the others go on. Tasks hold a batch of slides
-at most, never a tile, and hand on paths and small records.
-"""
+from typing import Any
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
-
-from prefect import flow, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.futures import wait
-from prefect.states import Completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.artifacts import show_evaluation, show_slides, slug
 from flows.parameters import TrainParameters
-from flows.retries import AGAIN
-from wsi_vit import pipeline
-from wsi_vit.cohort import CohortRow
-from wsi_vit.evaluation.words import headline_sentence
-from wsi_vit.pipeline import ModelOutcome, Promotion, SlideOutcome, Trained
-from wsi_vit.settings import Settings
-from wsi_vit.store import Artefact
-
-MAX_TASKS = 500
-"""Prefect's server digests some tens of task runs a second: a large cohort goes in batches."""
+from flows.stages import TRAINING, train_and_register
 
 
-@task(**AGAIN)
-def tile_slides(parameters: TrainParameters, rows: list[CohortRow]) -> list[SlideOutcome]:
-    """Cut a batch of slides into tiles and label them."""
-    recipe, settings = parameters.resolved(), Settings()
-    return [pipeline.tile_row(row, recipe=recipe, settings=settings) for row in rows]
-
-
-@task(**AGAIN)
-def build_dataset(parameters: TrainParameters, outcomes: list[SlideOutcome]) -> Artefact:
-    """Join the tiled slides, or read the folder of images, into one dataset."""
-    return pipeline.build(parameters.resolved(), outcomes, settings=Settings())
-
-
-@task(cache_policy=NO_CACHE)
-def train(parameters: TrainParameters, dataset: Path) -> Trained:
-    """Fine-tune in a supervised process of its own; a cancelled run leaves a checkpoint."""
-    return pipeline.train_supervised(
-        parameters.resolved(), dataset, settings=Settings(), progress=_progress("training")
-    )
-
-
-@task(**AGAIN)
-def evaluate(run: Path) -> str:
-    """Score the model on the frozen test split, write the report; return its first sentence."""
-    progress = _progress("evaluation")
-    return headline_sentence(pipeline.evaluate(run, settings=Settings(), progress=progress))
-
-
-@task(**AGAIN)
-def register(run: Path, promotion: Promotion) -> ModelOutcome:
-    """Bring the run into MLflow, register its model, and promote it if it is better."""
-    return pipeline.register(run, promotion=promotion, settings=Settings())
-
-
-@flow(
-    name="train-wsi",
-    flow_run_name="train {parameters.recipe}",
-    task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=Settings().workers)),
-)
+@flow(name="train-wsi", **TRAINING)
 def train_wsi(parameters: TrainParameters) -> State[Any]:
     """Take a team's slides to a registered, reproducible model."""
-    outcomes = tile_cohort(parameters)
-    dataset = build_dataset(parameters, outcomes)
-    trained = train(parameters, dataset.folder)
-    sentence = evaluate(trained.run)
-    model = register(trained.run, parameters.promotion)
-    show_evaluation(trained.run, model)
-    lost = [item.slide_id for item in outcomes if item.state == "quarantined"]
-    note = f"; {len(lost)} quarantined: {', '.join(lost[:20])}" if lost else ""
-    result = {
-        "run": str(trained.run),
-        "sentence": sentence,
-        "model": model.model_dump(mode="json"),
-        "quarantined": lost,
-        "reused": _reused(outcomes, dataset, trained),
-    }
-    return Completed(message=f"{sentence} {model.spoken()}{note}", data=result)
-
-
-def _reused(outcomes: Sequence[SlideOutcome], dataset: Artefact, trained: Trained) -> list[str]:
-    """Name the stages that had nothing to do."""
-    tiled = [item for item in outcomes if item.state == "reused"]
-    parts = {
-        f"tiles of {len(tiled)} slides": bool(tiled),
-        "dataset": dataset.reused,
-        "model and report": trained.reused,
-    }
-    return [name for name, reused in parts.items() if reused]
-
-
-def tile_cohort(parameters: TrainParameters) -> list[SlideOutcome]:
-    """Tile every slide of a cohort side by side; an image recipe has none."""
-    recipe = parameters.resolved()
-    if recipe.source.kind != "cohort":
-        return []
-    rows = pipeline.cohort_of(recipe).rows
-    futures = [
-        tile_slides.with_options(task_run_name=f"tile {_span(batch)}").submit(parameters, batch)
-        for batch in _batches(rows)
-    ]
-    wait(futures)
-    outcomes = [outcome for future in futures for outcome in future.result()]
-    show_slides(outcomes, key=recipe.name)
-    return outcomes
-
-
-def _batches(rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
-    size = -(-len(rows) // MAX_TASKS)
-    return [list(rows[start : start + size]) for start in range(0, len(rows), size or 1)]
-
-
-def _span(rows: Sequence[CohortRow]) -> str:
-    return rows[0].slide_id if len(rows) == 1 else f"{rows[0].slide_id} to {rows[-1].slide_id}"
-
-
-def _progress(key: str) -> Callable[[str, int, int], None]:
-    """Return a callback that keeps a progress bar in the run's page, moved by whole percents."""
-    artifact = cast(UUID, create_progress_artifact(progress=0.0, key=slug(key), description=key))
-    shown = 0.0
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100.0 * done / max(total, 1)
-        if percent - shown >= 1 or done == total:
-            update_progress_artifact(artifact, progress=percent, description=what)
-            shown = percent
-
-    return report
+    return train_and_register(parameters)

@@ -2,17 +2,12 @@
 them: the synthetic cohort, and the real colon slide where it is at hand."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
+from tests.flows.stack import Stack
 from wsi_vit import console
 from wsi_vit.slides.synthetic import synthesise_cohort
 from wsi_vit.slides.synthetic.settings import SyntheticSection
@@ -39,63 +34,6 @@ augmentation: {{preset: none}}
 training: {{epochs: {epochs}, batch_size: 16, learning_rate: 2.0e-3}}
 evaluation: {{resamples: 200}}
 """
-
-
-class Stack:
-    """`wsi-vit` on servers of its own, in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.ports = folder, (free_port(), free_port())
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
-            "WSI_VIT_RUNS": str(folder / "runs"),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "wsi_vit", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.environment,
-            timeout=400,
-            check=False,
-        )
-
-    def done(self, *arguments: str) -> str:
-        result = self.call(*arguments)
-        assert result.returncode == console.OK, result.stdout + result.stderr
-        return result.stdout
-
-    def api(self, path: str, **body: Any) -> Any:
-        from urllib.request import Request
-
-        request = Request(
-            f"http://127.0.0.1:{self.ports[0]}/api/{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urlopen(request, timeout=20) as answer:
-            return json.load(answer)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("stack"))
-    prefect, mlflow = (str(port) for port in stack.ports)
-    try:
-        said = stack.done("up", "--prefect-port", prefect, "--mlflow-port", mlflow)
-        assert "train-wsi/local" in said
-        yield stack
-    finally:
-        stack.call("down")
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.flows import Flow
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 from pydantic import ValidationError
 
-from flows import deployments, predict_wsi, runs, train_wsi
+from flows import deployments, predict_wsi, runs, stages
+from flows.alone import End
 from flows.artifacts import slug
-from flows.parameters import TrainParameters
+from flows.parameters import Ade20kParameters, TrainAllParameters, TrainParameters
 from flows.retries import is_passing
+from flows.side_by_side import Ran
+from flows.train_all import final_state
 from wsi_vit.cohort import CohortRow
 from wsi_vit.errors import Reason, ServiceError, SlideError, TrainingError, UsageError
 from wsi_vit.pipeline import PredictionOutcome
+
+SETS = ("ade20k", "sidewalk", "crack")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,23 @@ def test_parameters_are_pairs_and_places_become_absolute(
     assert runs.parsed(["model=models:/m@champion"]) == {"model": "models:/m@champion"}
 
 
-@pytest.mark.parametrize("text", ["cohort", "=a.csv"])
+def test_a_dot_leads_into_a_part_and_commas_make_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    found = runs.parsed(
+        ["subsets=crack,sidewalk", "crack.data=cfd", "crack.recipe=c.yaml", "slides.cohort=s.csv"]
+    )
+
+    assert found == {
+        "subsets": ["crack", "sidewalk"],
+        "crack": {"data": f"{tmp_path}/cfd", "recipe": f"{tmp_path}/c.yaml"},
+        "slides": {"cohort": f"{tmp_path}/s.csv"},
+    }
+
+
+@pytest.mark.parametrize("text", ["cohort", "=a.csv", "crack.=cfd", ".data=cfd"])
 def test_what_is_no_pair_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="key=value"):
         runs.parsed([text])
@@ -70,7 +91,7 @@ def test_a_short_name_is_made_whole_or_refused_with_those_there_are() -> None:
     assert deployments.full_name("train-wsi", None) == "train-wsi/local"
     assert deployments.full_name("train-wsi", "gpu") == "train-wsi/gpu"
     assert deployments.full_name("predict-wsi/gpu", "local") == "predict-wsi/gpu"
-    with pytest.raises(UsageError, match="Known: train-wsi/local, train-wsi/gpu, predict-wsi/"):
+    with pytest.raises(UsageError, match=r"Known: train-wsi/local, .*train-all/gpu, predict-wsi/"):
         deployments.full_name("train", "local")
 
 
@@ -86,7 +107,9 @@ def test_each_flow_is_deployed_to_both_pools_from_an_entrypoint_that_exists() ->
         assert all(schedule["active"] is False for schedule in item.get("schedules", []))
 
     assert places == {
-        (flow, pool, pool) for flow in ("train-wsi", "predict-wsi") for pool in ("local", "gpu")
+        (flow, pool, pool)
+        for flow in ("predict-wsi", *(f"train-{set_}" for set_ in ("wsi", *SETS, "all")))
+        for pool in ("local", "gpu")
     }
 
 
@@ -103,17 +126,62 @@ def test_a_flow_reads_the_places_that_were_named(tmp_path: Path) -> None:
     assert asked.resolved().source.cohort == tmp_path / "c.csv"  # type: ignore[union-attr]
 
 
+def test_a_scene_flow_takes_its_own_recipes_and_files_only(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"ade20k_5.*ade20k_5_interior"):
+        Ade20kParameters.model_validate({"recipe": "wsi_segmentation"})
+    with pytest.raises(UsageError, match="No such recipe file"):
+        Ade20kParameters(recipe=f"{tmp_path}/mine.yaml")
+    assert Ade20kParameters(data=tmp_path).place == tmp_path
+
+
+def test_slides_join_in_where_their_cohort_is_named(tmp_path: Path) -> None:
+    slides = TrainParameters(cohort=tmp_path / "cohort.csv")
+
+    assert TrainAllParameters().spoken == "ade20k, sidewalk, crack"
+    assert TrainAllParameters(subsets=("crack",), slides=slides).spoken == "crack, slides"
+    assert list(TrainAllParameters(subsets=(), slides=slides).asked()) == ["slides"]
+
+
+def test_runs_side_by_side_are_several_and_different(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="nothing to train"):
+        TrainAllParameters(subsets=())
+    with pytest.raises(ValidationError, match="recipe of its own"):
+        TrainAllParameters(subsets=("crack", "crack"))
+
+
+def test_one_failure_is_told_by_the_final_state_with_its_reason_and_with_what_succeeded() -> None:
+    good = Ran(name="crack", recipe="crack", end=End(completed=True, message="IoU 0.7; 1 quaran"))
+    bad = Ran(name="slides", recipe="wsi", end=End(completed=False, message="DatasetError: empty"))
+
+    assert final_state([good]).is_completed()
+    assert final_state([good]).message == "crack: IoU 0.7; 1 quaran"
+    mixed = final_state([good, bad])
+    assert mixed.is_failed()
+    assert mixed.message == (
+        "1 of 2 failed: slides: DatasetError: empty || trained: crack: IoU 0.7; 1 quaran"
+    )
+    assert final_state([bad]).message == "1 of 1 failed: slides: DatasetError: empty"
+
+
+def test_the_end_of_a_run_is_its_result_or_its_error_in_words() -> None:
+    done = End.of(Completed(message="well", data={"run": "runs/a/b"}))
+    lost = End.of(Failed(message="Flow run…", data=ServiceError("No answer", remedy="Wait")))
+
+    assert (done.completed, done.message, done.result) == (True, "well", {"run": "runs/a/b"})
+    assert (lost.completed, lost.message) == (False, "ServiceError: No answer. Wait.")
+
+
 def test_a_large_cohort_goes_in_batches_that_lose_no_slide() -> None:
     rows = [
         CohortRow(slide=Path(f"/{n}.svs"), slide_id=str(n), patient=str(n)) for n in range(1201)
     ]
 
-    batches = train_wsi._batches(rows)
+    batches = stages._batches(rows)
 
-    assert len(batches) <= train_wsi.MAX_TASKS
+    assert len(batches) <= stages.MAX_TASKS
     assert [row for batch in batches for row in batch] == rows
-    assert train_wsi._batches([]) == []
-    assert train_wsi._span(batches[0]) == "0 to 2"
+    assert stages._batches([]) == []
+    assert stages._span(batches[0]) == "0 to 2"
 
 
 def test_a_slide_that_is_no_slide_is_an_outcome_and_not_a_failure(tmp_path: Path) -> None:
@@ -122,7 +190,7 @@ def test_a_slide_that_is_no_slide_is_an_outcome_and_not_a_failure(tmp_path: Path
     row = CohortRow(slide=letter, slide_id="letter", patient="p")
     asked = TrainParameters(recipe="demo_classification", cohort=tmp_path / "cohort.csv")
 
-    (outcome,) = train_wsi.tile_slides.fn(asked, [row])
+    (outcome,) = stages.tile_slides.fn(asked, [row])
 
     assert (outcome.state, outcome.reason) == ("quarantined", Reason.NOT_A_SLIDE)
 

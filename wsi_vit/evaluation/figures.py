@@ -95,19 +95,26 @@ def class_chart(classes: Sequence[ClassScores]) -> "Figure":
     metrics = [score.name for score in classes[0].scores]
     height = max(2.2, 0.9 + 0.46 * len(classes))
     figure = new_figure(width_in=2.5 + 2.05 * len(metrics), height_in=height)
-    rows = np.arange(len(classes))[::-1]
     panels = panel(figure, 1, len(metrics))[0]
     for index, (axes, metric) in enumerate(zip(panels, metrics, strict=True)):
         quiet(axes, title=WORDS.get(metric, metric))
-        axes.set_xlim(0, 1.0)
-        axes.set_ylim(-0.6, len(classes) - 0.4)
-        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.grid(axis="x", color=GRID)
-        axes.set_yticks(rows, [row.name for row in classes] if index == 0 else [""] * len(rows))
-        axes.tick_params(axis="y", length=0)
-        for y, row in zip(rows, classes, strict=True):
-            _bar(axes, float(y), row, metric)
+        class_panel(axes, classes, metric)
+        if index:
+            axes.set_yticklabels([])
     return figure
+
+
+def class_panel(axes: "Axes", classes: Sequence[ClassScores], metric: str) -> None:
+    """Draw one figure of every class with its 95 % interval, the first class on top."""
+    rows = np.arange(len(classes))[::-1]
+    axes.set_xlim(0, 1.0)
+    axes.set_ylim(-0.6, len(classes) - 0.4)
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.grid(axis="x", color=GRID)
+    axes.set_yticks(rows, [row.name for row in classes])
+    axes.tick_params(axis="y", length=0)
+    for y, row in zip(rows, classes, strict=True):
+        _bar(axes, float(y), row, metric)
 
 
 def _bar(axes: "Axes", y: float, row: ClassScores, metric: str) -> None:
@@ -117,8 +124,11 @@ def _bar(axes: "Axes", y: float, row: ClassScores, metric: str) -> None:
         return
     axes.barh(y, score.value, height=0.62, color=OKABE_ITO[5])
     if score.low is not None and score.high is not None:
-        axes.plot([score.low, score.high], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
-    axes.text(0.02, y, f"{score.value:.2f}", va="center", fontsize=10, color=INK, fontweight="bold")
+        below = y - 0.2  # of the number, so that a low figure's interval does not strike it out
+        axes.plot([score.low, score.high], [below] * 2, color=INK, lw=2, solid_capstyle="butt")
+    axes.text(
+        0.02, y + 0.06, f"{score.value:.2f}", va="center", fontsize=10, color=INK, weight="bold"
+    )
 
 
 def roc_chart(curves: Sequence[Curve], classes: Sequence[ClassScores]) -> "Figure":

@@ -24,6 +24,16 @@ def visible_card() -> str | None:
     return None if first in {"", "-1"} else first
 
 
+def visible_cards() -> tuple[str, ...]:
+    """Return every card that runs started here may take, by the words `visible_card` would use."""
+    import torch
+
+    count = torch.cuda.device_count()  # asks the driver; no context is made on any card
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = [str(n) for n in range(count)] if named is None else named.split(",")
+    return tuple(card.strip() for card in cards[:count])
+
+
 @contextmanager
 def hold_card(card: str | None, *, folder: Path | None = None) -> Generator[int | None]:
     """Hold a card's kernel lock; yield its file descriptor, for a child that shall hold it too.
