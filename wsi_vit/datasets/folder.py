@@ -28,6 +28,7 @@ from wsi_vit.section import Section
 from wsi_vit.store import digest_of, file_digest
 
 _ORPHAN = "mask without an image"
+_UNCOVERED = "not annotated"
 
 
 def _below(pattern: str) -> str:
@@ -75,9 +76,9 @@ class FolderSource(PathSource):
         return []
 
     def names(self) -> Mapping[str, int] | None:
-        """Return the categories of a COCO file; other folders have no name list."""
+        """Return the categories of a COCO file, and what it covers with none; else no list."""
         coco = self._coco()
-        return coco.names if coco else None
+        return {_UNCOVERED: 0, **coco.names} if coco else None
 
     def find(self) -> list[SourceImage]:
         """Return the images of the folder, by path."""

@@ -52,6 +52,7 @@ def store_shards(source: ImageSource, *, labels: LabelMap, task: Task, store: St
         LabelError: The label map does not fit the source's name list.
     """
     reader, images = TargetReader.of(source, labels, task), source.find()
+    _refuse_twins(source, images)
     digests = ["" if image.left_out else image.pixels.digest() for image in images]
     chooser = _Chooser(images, digests, reader)
     shape = _labels_shape(chooser)
@@ -62,6 +63,16 @@ def store_shards(source: ImageSource, *, labels: LabelMap, task: Task, store: St
         labels=annotated,
         images=tuple(image for image, _ in kept),
     )
+
+
+def _refuse_twins(source: ImageSource, images: Sequence[SourceImage]) -> None:
+    places = defaultdict[str, list[str]](list)
+    for image in images:
+        places[image.slide_id].append(image.relative)
+    twins = [
+        f"{', '.join(found)}: two images of one name" for found in places.values() if len(found) > 1
+    ]
+    refuse(twins, source.root)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ them all, so that everything is told at once.
 """
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +180,8 @@ class ImageSource(Section):
     mpp: float | None = Field(default=None, gt=0)
     """Resolution of the images in micrometres per pixel, where it is known."""
 
+    licence: str | None = None
+    """The hub's identifier of the images' licence, such as `cc-by-4.0`; publishing needs it."""
     unit: str | None = Field(default=None, pattern=r"^\w+s( .+)?$")
     """What those whom a split keeps whole are called, as a plural, such as `photos` or `runs of
     five frames`; absent: patients where the source knows them, else images."""
@@ -261,21 +264,25 @@ def split_named(word: str) -> str:
 def unambiguous(synonyms: Iterable[tuple[int, Sequence[str]]]) -> dict[str, int]:
     """Return ids by name, where each id has a first name and further ones.
 
-    A first name wins over another's further name; what stands for several ids alike stands for
-    none of them.
+    A first name wins over another's further name. Where ids share a first name, each is called by
+    it and its number; a further name of several ids stands for none of them.
     """
     listed = [(number, names) for number, names in synonyms if names]
-    first = _only_once([(names[0], number) for number, names in listed])
-    rest = [(name, number) for number, names in listed for name in names[1:]]
-    taken = {fold(names[0]) for _, names in listed}
-    return first | _only_once([(name, number) for name, number in rest if fold(name) not in taken])
-
-
-def _only_once(pairs: Sequence[tuple[str, int]]) -> dict[str, int]:
-    meant: dict[str | int, set[int]] = {}
-    for name, number in pairs:
-        meant.setdefault(fold(name), set()).add(number)
-    return {name: number for name, number in pairs if len(meant[fold(name)]) == 1}
+    times = Counter(fold(names[0]) for _, names in listed)
+    first = {
+        names[0] if times[fold(names[0])] == 1 else f"{names[0]} {number}": number
+        for number, names in listed
+    }
+    meant = defaultdict[str | int, set[int]](set)
+    for number, names in listed:
+        for name in names[1:]:
+            meant[fold(name)].add(number)
+    rest = {name: number for number, names in listed for name in names[1:]}
+    return first | {
+        name: number
+        for name, number in rest.items()
+        if len(meant[fold(name)]) == 1 and fold(name) not in times
+    }
 
 
 def none_found(root: Path | str | None, *, wanted: object, remedy: str) -> DatasetError:

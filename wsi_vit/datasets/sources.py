@@ -7,7 +7,9 @@ from pydantic import Field
 
 from wsi_vit.datasets.camvid import CamVidSource
 from wsi_vit.datasets.folder import FolderSource, MaskRule
+from wsi_vit.datasets.hub import HubSource
 from wsi_vit.datasets.scene_parse import SceneParseSource
+from wsi_vit.datasets.segments import SegmentsSource
 from wsi_vit.section import Section
 from wsi_vit.slides.tile_labels import LabellingSection
 from wsi_vit.slides.tiles import TilesSection
@@ -18,8 +20,10 @@ __all__ = [
     "CamVidSource",
     "CohortSource",
     "FolderSource",
+    "HubSource",
     "MaskRule",
     "SceneParseSource",
+    "SegmentsSource",
 ]
 
 
@@ -29,11 +33,13 @@ class CohortSource(Section):
     kind: Literal["cohort"] = "cohort"
     cohort: Path | None = None
     """The cohort.csv, or a folder of slides."""
+    licence: str | None = None
+    """The hub's identifier of the slides' licence, such as `cc-by-4.0`; publishing needs it."""
     tiles: TilesSection
     labelling: LabellingSection = LabellingSection()
 
 
-AnyImageSource = FolderSource | SceneParseSource | CamVidSource
+AnyImageSource = FolderSource | HubSource | SceneParseSource | CamVidSource | SegmentsSource
 """Images with labels, in one of the layouts that they come in."""
 
 AnySource = Annotated[CohortSource | AnyImageSource, Field(discriminator="kind")]
