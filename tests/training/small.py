@@ -40,6 +40,8 @@ class Small(nn.Module):
         self.spoiled_by: int | None = None
         """A grey value whose images make the loss NaN."""
         self.spoiled_times = 10_000
+        self.told: list[float] = []
+        """How far the run was at each step."""
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         images = np.stack([example.image for example in examples]).transpose(0, 3, 1, 2)
@@ -72,6 +74,9 @@ class Small(nn.Module):
 
     def weigh_classes(self, weights: Tensor | None) -> None:
         self.weights = weights
+
+    def progress(self, share: float) -> None:
+        self.told.append(share)
 
     def scores(self, images: Tensor) -> Tensor:
         return self.logits(images).float().softmax(dim=1)

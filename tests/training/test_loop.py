@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,15 +105,88 @@ def test_five_steps_and_a_resume_to_twelve_give_the_weights_of_twelve(
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("at", [1, 4, 6, 12])
-def test_sigterm_keeps_a_checkpoint_at_the_next_step(
-    tmp_path: Path, straight: bytes, at: int
+def uneven() -> Memory:
+    """Return nine dark images and three bright ones: in an epoch the bright come 1.41 times."""
+    return Memory([shade(grey) for grey in (*range(10, 91, 10), 200, 210, 220)])
+
+
+def test_rare_classes_are_shown_more_often_and_every_epoch_tells_how_often(tmp_path: Path) -> None:
+    uniform = train(Small(), tmp_path / "uniform", images=uneven())
+    counted = uneven()
+    counted.counts = np.array([[1, 0, 0]] * 9 + [[0, 1, 0]] * 3)  # type: ignore[attr-defined]
+    told = train(Small(), tmp_path / "told", images=counted)
+    rare = train(Small(), tmp_path / "rare", section(sampling="rare_classes"), images=uneven())
+
+    assert [epoch.shown for epoch in uniform] == [{}] * 3
+    assert [epoch.shown for epoch in told] == [{"dark": 9, "bright": 3}] * 3
+    # 9 + 3 * sqrt(0.5 / 0.25) = 13.2, filled up to 14 images: four steps of four and less.
+    assert all(epoch.shown["dark"] >= 9 for epoch in rare)
+    assert all(epoch.shown["bright"] >= 3 for epoch in rare)
+    assert [sum(epoch.shown.values()) for epoch in rare] == [14] * 3
+    assert [epoch.step for epoch in rare] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("at", [2, 4, 7])
+def test_a_resume_repeats_the_order_of_rare_classes_and_the_average(
+    tmp_path: Path, at: int
 ) -> None:
+    training = section(sampling="rare_classes", ema=0.9, checkpoint_every_steps=1)
+    straight, resumed = Small(), Small(seed=99)
+    expected = train(straight, tmp_path / "straight", training, images=uneven())
+    events = learn(
+        Small(),
+        uneven(),
+        shades(6, seed=1),
+        training=training,
+        augmentation=AUGMENTED,
+        folder=tmp_path / "resumed",
+    )
+    while not (isinstance(event := next(events), Step) and event.step == at):
+        pass
+    events.close()
+
+    epochs = train(resumed, tmp_path / "resumed", training, images=uneven())
+
+    assert weights_of(resumed) == weights_of(straight)
+    assert [e.shown for e in epochs] == [e.shown for e in expected]
+    assert [e.validation for e in epochs] == [e.validation for e in expected]
+    ends = [newest_valid(tmp_path / name) for name in ("straight", "resumed")]
+    learning = [end.tensors("learning") for end in ends if end is not None]
+    assert all(torch.equal(learning[0][name], learning[1][name]) for name in learning[0])
+
+
+def test_a_model_is_told_how_far_the_run_is_and_a_resume_tells_the_rest(tmp_path: Path) -> None:
+    model, resumed = Small(), Small()
+    events = learn(
+        model,
+        shades(16),
+        shades(4),
+        training=section(),
+        augmentation=PLAIN,
+        folder=tmp_path,
+    )
+    while not (isinstance(event := next(events), Epoch) and event.number == 1):
+        pass
+    events.close()
+    train(resumed, tmp_path / "other", section(epochs=1))
+
+    assert model.told == [step / 12 for step in range(4)]
+    assert resumed.told == [step / 4 for step in range(4)]
+
+
+@pytest.mark.parametrize(("at", "ema"), [(1, None), (4, 0.9), (6, None), (12, 0.9)])
+def test_sigterm_keeps_a_checkpoint_at_the_next_step(
+    tmp_path: Path, at: int, ema: float | None
+) -> None:
+    training = section(ema=ema)
+    uninterrupted = Small()
+    train(uninterrupted, tmp_path / "straight", training)
+    straight, tmp_path = weights_of(uninterrupted), tmp_path / "stopped"
     events = learn(
         Small(),
         shades(16),
         shades(6, seed=1),
-        training=section(),
+        training=training,
         augmentation=AUGMENTED,
         folder=tmp_path,
     )
@@ -126,11 +200,31 @@ def test_sigterm_keeps_a_checkpoint_at_the_next_step(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
     resumed = Small(seed=99)
-    epochs = train(resumed, tmp_path)
+    epochs = train(resumed, tmp_path, training)
 
     assert weights_of(resumed) == straight
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
     assert all(sum(map(sum, epoch.validation.counts)) == 6 for epoch in epochs)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_sigterm_while_validating_keeps_what_learns_and_validates_again(
+    tmp_path: Path, ema: float | None
+) -> None:
+    class Asked(Small):
+        def scores(self, images: torch.Tensor) -> torch.Tensor:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().scores(images)
+
+    straight, resumed = Small(), Small(seed=99)
+    expected = train(straight, tmp_path / "straight", section(ema=ema))
+    with pytest.raises(Stopped, match="after step 4 of 12"):
+        train(Asked(), tmp_path / "stopped", section(ema=ema))
+
+    epochs = train(resumed, tmp_path / "stopped", section(ema=ema))
+
+    assert weights_of(resumed) == weights_of(straight)
+    assert [e.validation for e in epochs] == [e.validation for e in expected]
 
 
 def test_a_finished_run_is_told_again_without_training(tmp_path: Path) -> None:

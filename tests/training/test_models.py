@@ -75,8 +75,15 @@ def test_real_models_resume_to_the_very_same_weights(kind: str, tmp_path: Path) 
     options: dict[str, Any] = {
         "train": halves(8, masks=masks),
         "validation": halves(4, masks=masks),
-        "training": section(epochs=2, learning_rate=1e-3, class_weights="balanced"),
-        "augmentation": Augmentation(preset="strong"),
+        "training": section(
+            epochs=2,
+            learning_rate=1e-3,
+            class_weights="balanced",
+            layer_decay=0.7,
+            sampling="rare_classes",
+            ema=0.9,
+        ),
+        "augmentation": Augmentation(preset="scenes"),
     }
     straight, resumed = make(kind, 0), make(kind, 1)
     list(fit(straight, **options, folder=tmp_path / "straight"))

@@ -11,14 +11,9 @@ from torch import nn
 from tests.training.small import Memory, Small, section, shades
 from wsi_vit.datasets.example import Example
 from wsi_vit.errors import TrainingError
-from wsi_vit.training.batches import (
-    balanced_weights,
-    count_classes,
-    cut,
-    epoch_order,
-    read_ahead,
-)
+from wsi_vit.training.batches import balanced_weights, count_targets, known_counts, read_ahead
 from wsi_vit.training.optimiser import Optimiser
+from wsi_vit.training.order import cut
 from wsi_vit.training.randomness import (
     random_state,
     repeatable,
@@ -44,18 +39,6 @@ def test_the_rate_rises_then_falls_to_almost_nothing() -> None:
 
 def test_a_run_without_warmup_starts_at_the_highest_rate() -> None:
     assert rate_share(0, steps=1, warmup_share=0.0) == 1.0
-
-
-def test_an_epoch_holds_every_image_once_in_an_order_of_its_own() -> None:
-    first, again, second = (epoch_order(50, seed=1, epoch=epoch) for epoch in (1, 1, 2))
-
-    assert sorted(first) == list(range(50))
-    assert first == again
-    assert first != second != epoch_order(50, seed=2, epoch=2)
-
-
-def test_the_last_batch_may_be_short_and_none_is_lost() -> None:
-    assert [list(batch) for batch in cut(range(5), 2)] == [[0, 1], [2, 3], [4]]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -112,16 +95,23 @@ def test_classes_are_counted_without_ignored_targets() -> None:
     examples = shades(6, masks=True)
     examples.examples[0].target[:] = 255
 
-    counted = count_classes(examples, model=Small(task="segmentation"), workers=1)
+    counted = count_targets(examples, model=Small(task="segmentation"), workers=1)
 
-    assert sum(counted) == 5 * 64
+    assert counted.sum(axis=1).tolist() == [0, 64, 64, 64, 64, 64]
+    assert counted.shape == (6, 2)
+    ids = count_targets(shades(6), model=Small(), workers=0)
+    assert ids.tolist() == [[1 - bright, bright] for bright in ids[:, 1].tolist()]
 
 
 def test_a_dataset_that_has_counted_is_believed() -> None:
     examples = shades(3)
     examples.counts = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 7]])  # type: ignore[attr-defined]
 
-    assert count_classes(examples, model=Small(), workers=0) == (2, 1)
+    known = known_counts(examples, 2)
+
+    assert known is not None
+    assert known.tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert known_counts(shades(3), 2) is None
 
 
 def test_vectors_do_not_decay_and_the_backbone_has_its_own_rate() -> None:
@@ -246,6 +236,10 @@ def test_a_better_metric_wins_and_then_the_lower_loss() -> None:
         {"epochs": 2, "freeze_epochs": 2},
         {"warmup_share": 1.0},
         {"precision": "fp8"},
+        {"layer_decay": 0.0},
+        {"layer_decay": 1.1},
+        {"ema": 1.0},
+        {"sampling": "balanced"},
         {"momentum": 0.9},
     ],
 )

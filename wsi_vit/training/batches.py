@@ -1,4 +1,4 @@
-"""The order of the images, and reading them ahead in that order."""
+"""Reading batches ahead in their order, moving them, and counting what they show."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_vit.datasets.example import Examples
 from wsi_vit.models.model import Batch, Model
+from wsi_vit.training.order import cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,19 +23,6 @@ class Loaded:
     """Of its epoch, from 0."""
     batch: Batch
     keys: tuple[str, ...]
-
-
-def epoch_order(count: int, *, seed: int, epoch: int) -> list[int]:
-    """Return the positions of all examples in the order of an epoch.
-
-    It follows from seed and epoch alone, so a resumed run sees what it would have seen.
-    """
-    return np.random.default_rng([seed, epoch]).permutation(count).tolist()
-
-
-def cut(order: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Cut an order into batches; the last one may be shorter, no image is left out."""
-    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def read_ahead(
@@ -97,17 +86,21 @@ def part(batch: Batch, start: int, stop: int) -> Batch:
     return {"images": batch["images"][start:stop], "targets": batch["targets"][start:stop]}
 
 
-def count_classes(examples: Examples, *, model: Model, workers: int) -> tuple[int, ...]:
-    """Count the targets of each class in a split, images or pixels; 255 is left out."""
+def known_counts(examples: Examples, classes: int) -> NDArray[np.int64] | None:
+    """Return what a dataset has counted in each example, (n, classes); None where it has not."""
+    counts = getattr(examples, "counts", None)  # (n, classes + 1), ignored targets last
+    return None if counts is None else np.asarray(counts, np.int64)[:, :classes]
+
+
+def count_targets(examples: Examples, *, model: Model, workers: int) -> NDArray[np.int64]:
+    """Read a split and count each example's targets, (n, classes), pixels or 1; 255 is left out."""
     classes = len(model.labels)
-    known = getattr(examples, "counts", None)  # (n, classes + 1), where a dataset has counted
-    if known is not None:
-        return tuple(int(count) for count in np.asarray(known).sum(axis=0)[:classes])
-    total = torch.zeros(classes, dtype=torch.int64)
+    rows: list[NDArray[np.int64]] = []
     batches = cut(range(len(examples)), 64)
     for loaded in read_ahead(examples, batches, model=model, workers=workers):
-        total += loaded.batch["targets"].flatten().bincount(minlength=256)[:classes]
-    return tuple(int(count) for count in total)
+        each = loaded.batch["targets"].view(len(loaded.keys), -1)
+        rows += [targets.bincount(minlength=256)[:classes].numpy() for targets in each]
+    return np.stack(rows)
 
 
 def balanced_weights(counts: Sequence[int]) -> Tensor:

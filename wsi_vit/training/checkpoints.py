@@ -3,6 +3,7 @@
 ```text
 checkpoints/
 ├── last-00000120/       model.safetensors  optimiser.safetensors  random.safetensors
+│                        learning.safetensors (only where `model` is an average: what learns)
 │                        state.json  manifest.json (written last: sha256 of every file)
 ├── last-00000080/       the generation before, read where the newer one is damaged
 ├── best-00000080/       the same files, of the epoch that validated best
@@ -31,11 +32,12 @@ from wsi_vit.store.files import flush_file
 from wsi_vit.training.records import Epoch, Skipped
 
 Kind = Literal["last", "best"]
+Tensors = Literal["model", "learning", "optimiser", "random"]
+"""The files of tensors in a checkpoint; `model` is what is judged and kept."""
 
 GENERATIONS = 2
 MANIFEST = "manifest.json"
 _STATE = "state.json"
-_TENSORS = ("model", "optimiser", "random")
 
 
 class RunState(Section):
@@ -61,8 +63,6 @@ class RunState(Section):
     epochs: tuple[Epoch, ...] = ()
     """Those that are finished."""
     skipped: tuple[Skipped, ...] = ()
-    class_counts: tuple[int, ...] = ()
-    """Targets a class in the training split, where they weigh."""
     scaler: dict[str, float] = Field(default_factory=dict)
     """Of fp16."""
     random: list[Any] = Field(default_factory=list)
@@ -81,7 +81,7 @@ class Checkpoint:
     folder: Path
     state: RunState
 
-    def tensors(self, name: Literal["model", "optimiser", "random"]) -> dict[str, Tensor]:
+    def tensors(self, name: Tensors) -> dict[str, Tensor]:
         """Read one of its files of tensors, on the CPU."""
         from safetensors.torch import load_file
 
@@ -114,8 +114,8 @@ def save_checkpoint(
     try:
         _sweep(folder)
         scratch.mkdir(parents=True)
-        for name in _TENSORS:
-            save_file(_storable(tensors[name]), scratch / f"{name}.safetensors")
+        for name, group in tensors.items():
+            save_file(_storable(group), scratch / f"{name}.safetensors")
         (scratch / _STATE).write_text(state.model_dump_json())
         return _commit(scratch, folder / f"{kind}-{step:08d}")
     except (OSError, SafetensorError) as error:  # safetensors wraps what the system says

@@ -1,7 +1,8 @@
 """One step of the optimiser on whatever device there is, through Accelerate."""
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,8 +12,10 @@ from wsi_vit.datasets.augmentation import Augmentation, augment
 from wsi_vit.errors import TrainingError
 from wsi_vit.models.model import Batch, Model
 from wsi_vit.training.batches import Loaded, part, to_device
+from wsi_vit.training.moving_average import MovingAverage
 from wsi_vit.training.optimiser import Optimiser
 from wsi_vit.training.randomness import generator_of, seed_everything
+from wsi_vit.training.schedule import rate_share
 from wsi_vit.training.section import TrainingSection
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Engine:
         model.to(self.device)
         self.optimiser = Optimiser(model, training)
         self._stepper = self.accelerator.prepare_optimizer(self.optimiser.torch)
+        self.average = None if training.ema is None else MovingAverage(model, training.ema)
         self.micro_batch = min(training.forward_images, training.step_images)
 
     def precision(self) -> AbstractContextManager[None]:
@@ -54,6 +58,37 @@ class Engine:
             self.optimiser.freeze_backbone()
         else:
             self.optimiser.thaw_backbone()
+
+    def judged(self) -> AbstractContextManager[None]:
+        """Let the model have the weights that are judged and kept: the averaged ones, if any."""
+        return nullcontext() if self.average is None else self.average.worn()
+
+    def begin_step(self, step: int, *, steps: int) -> float:
+        """Tell optimiser and model how far the run is, before a step (from 0) of `steps`.
+
+        Returns:
+            The share of the highest rate that the step learns with.
+        """
+        share = rate_share(step, steps=steps, warmup_share=self.training.warmup_share)
+        self.optimiser.set_rate(share)
+        self.model.progress(step / steps)
+        return share
+
+    def end_step(self, steps: int) -> None:
+        """Take the weights into their average, now that so many steps of the run are done."""
+        if self.average is not None:
+            self.average.follow(steps)
+
+    def weights(self) -> dict[str, Mapping[str, Tensor]]:
+        """Return what a checkpoint keeps of the model: the weights that are judged as `model`.
+
+        Where those are an average, `learning` holds the ones that learn.
+        """
+        with self.judged():  # they keep what they point to, whatever the model has afterwards
+            judged = self.model.state_dict()
+        return {"model": judged} | (
+            {} if self.average is None else {"learning": self.average.learning()}
+        )
 
     def step(self, loaded: Loaded, *, epoch: int) -> tuple[float, float]:
         """Learn from a batch once; return its mean loss, and the gradient's norm before clipping.
@@ -72,6 +107,12 @@ class Engine:
                 return self._attempt(loaded, epoch=epoch)
             except torch.OutOfMemoryError as error:
                 self.halve(error)
+
+    def end(self) -> None:
+        """Leave the model whole: able to learn in all parts, with the weights that are judged."""
+        self.optimiser.thaw_backbone()
+        if self.average is not None:
+            self.average.swap()
 
     def halve(self, error: torch.OutOfMemoryError) -> None:
         """Halve the images that are on the device at once, and forget the broken attempt.

@@ -12,15 +12,15 @@ import torch
 
 from wsi_vit.datasets.augmentation import Augmentation
 from wsi_vit.datasets.example import Examples
-from wsi_vit.errors import TrainingError
+from wsi_vit.errors import Stopped, TrainingError
 from wsi_vit.models.model import Model
 from wsi_vit.store import digest_of
-from wsi_vit.training.batches import cut, epoch_order, read_ahead
+from wsi_vit.training.batches import read_ahead
 from wsi_vit.training.engine import Engine, NotFiniteError
+from wsi_vit.training.order import cut
 from wsi_vit.training.randomness import repeatable
 from wsi_vit.training.records import Epoch, Step, Validation
 from wsi_vit.training.run import Run
-from wsi_vit.training.schedule import rate_share
 from wsi_vit.training.section import TrainingSection
 from wsi_vit.training.stopping import StopRequest, stop_on_sigterm
 from wsi_vit.training.validate import validate
@@ -59,7 +59,8 @@ def learn(
     Checkpoints lie in `folder`. Where it holds a valid one of this very run, the run goes on from
     there, to the same weights as if nothing had happened; the epochs before are told again first,
     so that none is lost between a checkpoint and the caller's journal (tell them apart by their
-    number). In the end the model has the last weights; `load_best` gives it the best ones.
+    number). In the end the model has the last weights (averaged, where they are); `load_best`
+    gives it the best ones.
 
     Raises:
         Stopped: SIGTERM came; a checkpoint was written.
@@ -74,10 +75,10 @@ def learn(
         )
     engine = Engine(model, training, augmentation)
     identity = fingerprint(model, train, validation, training, augmentation)
-    run = Run(engine, folder, fingerprint=identity, images=len(train))
+    run = Run(engine, folder, fingerprint=identity, train=train)
     with repeatable(engine.device), stop_on_sigterm() as request:
         run.resume()
-        run.weigh_classes(train)
+        run.weigh_classes()
         yield from run.state.epochs
         while not run.finished:
             try:
@@ -85,17 +86,16 @@ def learn(
                 yield run.finish_epoch(_validation(run, validation, request))
             except NotFiniteError as fault:
                 run.roll_back(fault)
-        engine.optimiser.thaw_backbone()
+        engine.end()
 
 
 def _epoch(run: Run, train: Examples, request: StopRequest) -> Generator[Step]:
     """Take the steps of an epoch that are not done yet."""
     training, engine, number = run.training, run.engine, run.state.epoch
     engine.begin_epoch(number)
-    order = epoch_order(len(train), seed=training.seed, epoch=number)
     batches = read_ahead(
         train,
-        cut(order, training.step_images),
+        cut(run.order.of(number), training.step_images),
         model=engine.model,
         workers=training.workers,
         first=run.state.step,
@@ -107,13 +107,13 @@ def _epoch(run: Run, train: Examples, request: StopRequest) -> Generator[Step]:
             waited = time.perf_counter() - began
             if loaded is None:
                 return
-            share = rate_share(run.step, steps=run.steps, warmup_share=training.warmup_share)
-            engine.optimiser.set_rate(share)
+            share = engine.begin_step(run.step, steps=run.steps)
             if run.skips(loaded):
                 run.pass_over()
                 continue
             loss, norm = engine.step(loaded, epoch=number)
             run.note(loaded, loss, norm, seconds=time.perf_counter() - began, waited_s=waited)
+            engine.end_step(run.step)
             if run.is_due:
                 run.save()
             yield run.told(loss, norm, share)
@@ -127,22 +127,25 @@ def _validation(run: Run, examples: Examples, request: StopRequest) -> Validatio
 
     def stop_if_asked() -> None:
         if request.asked:
-            run.save()
             raise run.stopped()
 
     began = time.perf_counter()
     while True:
         try:
-            found = validate(
-                run.engine.model,
-                examples,
-                batch_size=run.engine.micro_batch,
-                workers=run.training.workers,
-                precision=run.engine.precision,
-                before_batch=stop_if_asked,
-            )
+            with run.engine.judged():
+                found = validate(
+                    run.engine.model,
+                    examples,
+                    batch_size=run.engine.micro_batch,
+                    workers=run.training.workers,
+                    precision=run.engine.precision,
+                    before_batch=stop_if_asked,
+                )
         except torch.OutOfMemoryError as error:
             run.engine.halve(error)
+        except Stopped:
+            run.save()
+            raise
         else:
             run.add_seconds(time.perf_counter() - began)
             return found

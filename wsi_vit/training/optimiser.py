@@ -9,6 +9,7 @@ from torch.nn import Parameter
 
 from wsi_vit.errors import TrainingError
 from wsi_vit.models.model import Model
+from wsi_vit.training.layers import layers_to_head
 from wsi_vit.training.section import TrainingSection
 
 
@@ -24,7 +25,7 @@ class Optimiser:
         inner = {id(parameter) for parameter in model.backbone_parameters()}
         self.parameters = list(named.values())
         self.backbone = [p for p in self.parameters if id(p) in inner]
-        groups = _groups(self.parameters, inner, training)
+        groups = _groups(named, _rates(named, inner, training), training.weight_decay)
         self.highest = [group["lr"] for group in groups]
         self.torch = torch.optim.AdamW(groups, fused=True)
         # AdamW numbers its state group by group.
@@ -76,22 +77,36 @@ class Optimiser:
         self.torch.load_state_dict({"state": state, "param_groups": groups})
 
 
+def _rates(
+    named: Mapping[str, Parameter], backbone: set[int], training: TrainingSection
+) -> dict[str, float]:
+    """Return the highest rate of every parameter.
+
+    The backbone's falls with the distance from the head: rate * decay^(L + 1 - layer), where
+    embeddings are layer 0 and L is the last block (Clark et al. 2020, ELECTRA, appendix B; Bao et
+    al. 2022, BEiT).
+    """
+    head, inner_rate = training.learning_rate, training.backbone_rate
+    inner_rate = head if inner_rate is None else inner_rate
+    rates = dict.fromkeys(named, head)
+    inner = [name for name, parameter in named.items() if id(parameter) in backbone]
+    if training.layer_decay == 1 or not inner:
+        return rates | dict.fromkeys(inner, inner_rate)
+    away = zip(inner, layers_to_head(inner), strict=True)
+    return rates | {name: inner_rate * training.layer_decay**layers for name, layers in away}
+
+
 def _groups(
-    parameters: list[Parameter], backbone: set[int], training: TrainingSection
+    named: Mapping[str, Parameter], rates: Mapping[str, float], weight_decay: float
 ) -> list[dict[str, Any]]:
     """Sort parameters by rate and decay; a vector (of a norm, a bias, a scale) does not decay."""
-    head_rate, decay = training.learning_rate, training.weight_decay
-    backbone_rate = head_rate if training.backbone_rate is None else training.backbone_rate
-    groups: dict[tuple[bool, bool], list[Parameter]] = {}
-    for parameter in parameters:
-        groups.setdefault((id(parameter) in backbone, parameter.ndim > 1), []).append(parameter)
+    groups: dict[tuple[float, float], list[Parameter]] = {}
+    for name, parameter in named.items():
+        key = (rates[name], weight_decay if parameter.ndim > 1 else 0.0)
+        groups.setdefault(key, []).append(parameter)
     return [
-        {
-            "params": members,
-            "lr": backbone_rate if inner else head_rate,
-            "weight_decay": decay if decays else 0.0,
-        }
-        for (inner, decays), members in groups.items()
+        {"params": members, "lr": rate, "weight_decay": decay}
+        for (rate, decay), members in groups.items()
     ]
 
 

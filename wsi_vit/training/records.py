@@ -1,5 +1,7 @@
 """What a run says about itself: small records for the journal, the checkpoints and the screen."""
 
+from pydantic import Field
+
 from wsi_vit.section import Section
 from wsi_vit.training.section import Metric
 
@@ -79,6 +81,9 @@ class Epoch(Section):
     precision: str
     skipped: tuple[Skipped, ...] = ()
     """Steps of the run so far that were left out."""
+    shown: dict[str, int] = Field(default_factory=dict)
+    """Images in which the epoch showed each class, repeats counted; empty where the dataset has not
+    counted its classes and nothing asked for it."""
 
     @property
     def accumulate(self) -> int:

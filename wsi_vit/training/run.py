@@ -5,9 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsi_vit.datasets.example import Examples
 from wsi_vit.errors import Stopped, TrainingError
-from wsi_vit.training.batches import Loaded, balanced_weights, count_classes
+from wsi_vit.training.batches import Loaded, balanced_weights, count_targets, known_counts
 from wsi_vit.training.checkpoints import (
     Checkpoint,
     RunState,
@@ -18,6 +21,7 @@ from wsi_vit.training.checkpoints import (
     save_checkpoint,
 )
 from wsi_vit.training.engine import Engine, NotFiniteError
+from wsi_vit.training.order import EpochOrder, repeat_factors
 from wsi_vit.training.randomness import random_state, restore_random_state, seed_everything
 from wsi_vit.training.records import Epoch, Skipped, Step, Validation
 
@@ -28,9 +32,14 @@ _ROLLBACKS = 2
 class Run:
     """A training run: an engine, its state, and the folder of its checkpoints."""
 
-    def __init__(self, engine: Engine, folder: Path, *, fingerprint: str, images: int) -> None:
+    def __init__(self, engine: Engine, folder: Path, *, fingerprint: str, train: Examples) -> None:
         self.engine, self.folder, self.training = engine, folder, engine.training
-        self.steps_per_epoch = -(-images // self.training.step_images)
+        self._counts = _counts(train, engine)
+        factors = np.ones(len(train))
+        if self._counts is not None and self.training.sampling == "rare_classes":
+            factors = repeat_factors(self._counts)
+        self.order = EpochOrder(factors, seed=self.training.seed)
+        self.steps_per_epoch = -(-len(self.order) // self.training.step_images)
         self.state = RunState(fingerprint=fingerprint, micro_batch=engine.micro_batch)
         self._began: tuple[float, int] | None = None
 
@@ -80,16 +89,13 @@ class Run:
         if epochs and epochs[-1].best and self.state.step == 0:
             keep_as_best(found.folder)  # a kill may have come between the two
 
-    def weigh_classes(self, train: Examples) -> None:
-        """Tell the model what each class weighs; the split is counted once a run."""
-        if self.training.class_weights == "none":
+    def weigh_classes(self) -> None:
+        """Tell the model what each class weighs."""
+        if self._counts is None or self.training.class_weights == "none":
             self.engine.model.weigh_classes(None)
             return
-        counts = self.state.class_counts or count_classes(
-            train, model=self.engine.model, workers=self.training.workers
-        )
-        self._update(class_counts=counts)
-        self.engine.model.weigh_classes(balanced_weights(counts).to(self.engine.device))
+        weights = balanced_weights(self._counts.sum(axis=0).tolist())
+        self.engine.model.weigh_classes(weights.to(self.engine.device))
 
     def skips(self, loaded: Loaded) -> bool:
         """Whether a batch is left out after a rollback."""
@@ -144,7 +150,6 @@ class Run:
             micro_batch=self.engine.micro_batch,
             epochs=(*self.state.epochs, epoch),
             skipped=self.state.skipped,
-            class_counts=self.state.class_counts,
         )
         saved = self.save()
         if epoch.best:
@@ -166,7 +171,7 @@ class Run:
             self.state,
             step=self.step,
             tensors={
-                "model": self.engine.model.state_dict(),
+                **self.engine.weights(),
                 "optimiser": self.engine.optimiser.state(),
                 "random": tensors,
             },
@@ -196,6 +201,8 @@ class Run:
 
     def _take_back(self, found: Checkpoint) -> None:
         load_weights(self.engine.model, found)
+        if self.engine.average is not None:
+            self.engine.average.restore(found.tensors("learning"))
         self.engine.optimiser.restore(found.tensors("optimiser"))
         restore_random_state(found.tensors("random"), found.state.random)
         if self.engine.accelerator.scaler is not None:
@@ -224,7 +231,24 @@ class Run:
             device=str(self.engine.device),
             precision=self.training.precision,
             skipped=state.skipped,
+            shown=self._shown(state.epoch),
         )
+
+    def _shown(self, epoch: int) -> dict[str, int]:
+        if self._counts is None:
+            return {}
+        shown = (self._counts[self.order.of(epoch)] > 0).sum(axis=0)
+        return dict(zip(self.engine.model.labels.names, shown.tolist(), strict=True))
 
     def _update(self, **changes: Any) -> None:
         self.state = self.state.model_copy(update=changes)
+
+
+def _counts(train: Examples, engine: Engine) -> NDArray[np.int64] | None:
+    """Return each image's targets of each class, (n, classes), read if need be; None if no need."""
+    model, training = engine.model, engine.training
+    known = known_counts(train, len(model.labels))
+    needed = training.class_weights == "balanced" or training.sampling == "rare_classes"
+    if known is not None or not needed:
+        return known
+    return count_targets(train, model=model, workers=training.workers)

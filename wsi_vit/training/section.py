@@ -27,6 +27,8 @@ class TrainingSection(Section):
     """Highest rate of AdamW, reached after the warm-up."""
     backbone_rate: float | None = Field(default=None, ge=0)
     """Highest rate of the pretrained part; absent: the same."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Each layer of the pretrained part learns at this times the rate of the layer behind it."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decay of weight matrices; norms, biases and other vectors have none."""
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
@@ -39,6 +41,11 @@ class TrainingSection(Section):
     """The pretrained part does not learn in the first so many epochs."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced`: a class counts in inverse proportion to its share of the training split."""
+    sampling: Literal["uniform", "rare_classes"] = "uniform"
+    """`rare_classes`: images that show a rare class come more often in an epoch."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a moving average of the weights, which is judged and kept in their place; 0.99 looks
+    back some hundred steps. Absent: the weights themselves."""
     early_stop_epochs: int | None = Field(default=None, ge=1)
     """Stop after so many epochs without a better one."""
     seed: int = Field(default=0, ge=0)
