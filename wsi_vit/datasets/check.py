@@ -4,7 +4,7 @@ The usual traps: a class that no example shows, labels shifted by one, backgroun
 by accident, masks that are ignored almost everywhere, a patient in two splits.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from wsi_vit.cohort import SPLITS, Split
 from wsi_vit.datasets.example import Example
+from wsi_vit.datasets.image_targets import TargetReader
+from wsi_vit.datasets.mask_census import Census, LabelledImage, take_census
 from wsi_vit.datasets.reading import DatasetExamples, TrainingSet
 from wsi_vit.datasets.splits import assert_disjoint
+from wsi_vit.datasets.traps import problems_of, warnings_of
 from wsi_vit.errors import DatasetError
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.section import Section
@@ -47,6 +50,30 @@ class LabelReport(Section):
     """Share of the labelled pixels or examples, over all splits."""
     splits: dict[str, SplitReport]
     warnings: tuple[str, ...]
+
+
+class MaskReport(Section):
+    """What masks and a label map make of each other, to be shown before a dataset is built."""
+
+    census: Census
+    problems: tuple[str, ...]
+    """Why they must not be trained on; empty where all is well."""
+    warnings: tuple[str, ...]
+
+
+def check_masks(masks: Iterable[LabelledImage], reader: TargetReader) -> MaskReport:
+    """Hold masks, with or without their images, against a label map and the known traps.
+
+    Every mask is read once and taken from source ids to training ids, to export ids and back.
+    Nothing is raised for what is wrong with them: all of it is in the report. `reader` comes from
+    `TargetReader.of`; a bare `ImageSource` is enough for masks that belong to no source.
+    """
+    census = take_census(masks, reader)
+    return MaskReport(
+        census=census,
+        problems=tuple(problems_of(census, reader)),
+        warnings=tuple(warnings_of(census, reader)),
+    )
 
 
 def check_labels(dataset: TrainingSet) -> LabelReport:
