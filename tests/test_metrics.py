@@ -209,3 +209,65 @@ def test_a_slide_of_a_trillion_pixels_is_counted_exactly() -> None:
 def test_a_background_alone_leaves_no_mean_iou() -> None:
     assert np.isnan(metrics.mean_iou(np.array([[50, 0], [0, 0]]), 0))
     assert metrics.mean_iou(np.array([[50, 1], [0, 0]]), 0) == 0.0
+
+
+# Rows are truth: 100 px background, 20 px car, 10 px sign; 30 px of background are called car.
+STREET = np.array([[70, 30, 0], [5, 15, 0], [4, 0, 6]])
+
+
+def test_background_as_a_class_lifts_the_means_by_hand() -> None:
+    ours, as_class = (
+        metrics.mean_over_classes(metrics.iou_per_class(STREET), id) for id in (0, None)
+    )
+
+    assert ours == pytest.approx((15 / 50 + 6 / 10) / 2)
+    assert as_class == pytest.approx((70 / 109 + 15 / 50 + 6 / 10) / 3)
+
+
+def test_truth_left_out_makes_false_alarms_on_background_free_by_hand() -> None:
+    kept = metrics.leave_out_truth(STREET, 0)
+
+    assert metrics.iou_per_class(kept) == pytest.approx([0, 15 / 20, 6 / 10])
+    assert metrics.sensitivity_per_class(kept)[1:] == pytest.approx([15 / 20, 6 / 10])
+    assert np.isnan(metrics.sensitivity_per_class(kept)[0])
+    assert metrics.mean_iou(kept, None) == pytest.approx((0 + 15 / 20 + 6 / 10) / 3)
+    assert metrics.accuracy(kept) == pytest.approx(21 / 30)
+    assert STREET[0].sum() == 100
+
+
+def as_evaluate_publishes(truth: NDArray, said: NDArray, *, classes: int, ignored: int) -> NDArray:
+    """Mean IoU, mean accuracy, overall accuracy and IoUs as sets of pixels, without any table."""
+    seen = truth != ignored
+    right, either, true = (np.zeros(classes) for _ in range(3))
+    for k in range(classes):
+        in_truth, in_answer = (truth == k) & seen, (said == k) & seen
+        right[k] = (in_truth & in_answer).sum()
+        either[k] = (in_truth | in_answer).sum()
+        true[k] = in_truth.sum()
+    with np.errstate(invalid="ignore"):
+        iou, share = right / either, right / true
+    return np.array([np.nanmean(iou), np.nanmean(share), right.sum() / true.sum(), *iou])
+
+
+@pytest.mark.parametrize("left_out", [0, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_truth_left_out_is_what_evaluates_ignore_index_leaves(seed: int, left_out: int) -> None:
+    truth, said = drawn(seed)
+    kept = metrics.leave_out_truth(metrics.count_pairs(truth, said, 5), left_out)
+    iou = metrics.iou_per_class(kept)
+
+    ours = [
+        metrics.mean_over_classes(iou, None),
+        metrics.mean_over_classes(metrics.sensitivity_per_class(kept), None),
+        metrics.accuracy(kept),
+        *iou,
+    ]
+
+    assert ours == pytest.approx(as_evaluate_publishes(truth, said, classes=5, ignored=left_out))
+
+
+def test_a_background_nobody_called_is_no_class_where_its_truth_is_left_out() -> None:
+    kept = metrics.leave_out_truth(np.array([[7, 3], [0, 9]]), 0)
+
+    assert np.isnan(metrics.iou_per_class(kept)[0])
+    assert metrics.mean_iou(kept, None) == 1

@@ -111,10 +111,39 @@ def cohen_kappa(counts: Counts) -> NDArray[np.float64]:
 
 def mean_iou(counts: Counts, background_id: int | None) -> NDArray[np.float64]:
     """Return the mean IoU over present classes, background left out where one is named."""
-    scores = iou_per_class(counts)
+    return mean_over_classes(iou_per_class(counts), background_id)
+
+
+def mean_over_classes(scores: Scores, background_id: int | None) -> NDArray[np.float64]:
+    """Return the mean over present classes, background left out of it where one is named.
+
+    `scores` is (..., classes), the result (...). With an id this is our definition: background is
+    no class of the mean, yet its pixels count (n[b, k], truth background called k, is a false
+    positive of k). Without one, background is a class of the mean like any other.
+    """
     if background_id is not None:
         scores = np.delete(scores, background_id, axis=-1)
     return mean_present(scores)
+
+
+def leave_out_truth(counts: Counts, class_id: int) -> Counts:
+    """Return the counts without the items whose truth is one class: n[class, :] = 0.
+
+    The metrics of the result are those of Hugging Face `evaluate`'s mean_iou with
+    `ignore_index=class_id`, which drops these items from truth and prediction alike before it
+    counts (huggingface/evaluate#421). With b the class left out and n the counts:
+
+        IoU of k != b       n[k, k] / (sum_j n[k, j] + sum_(i != b) n[i, k] - n[k, k])
+        IoU of b            0 / sum_(i != b) n[i, b]: 0 where anything was called b, else NaN
+        accuracy of k != b  n[k, k] / sum_j n[k, j], as without it; of b NaN (0 / 0)
+        overall accuracy    sum_(k != b) n[k, k] / sum_(i != b, j) n[i, j]
+
+    and the means are over classes that are not NaN, so the mean IoU counts b as a class of IoU 0
+    where anything was called b. What was called k where the truth is b costs nothing.
+    """
+    kept = counts.copy()
+    kept[..., class_id, :] = 0
+    return kept
 
 
 def mean_present(scores: Scores) -> NDArray[np.float64]:

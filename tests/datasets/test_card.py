@@ -65,10 +65,20 @@ def test_warnings_are_shown_and_unknown_patients_are_said() -> None:
     text = card_text(facts(warnings=["Leakage cannot be excluded."], patients_known=False))
 
     assert "## Beware\n\n- Leakage cannot be excluded." in text
-    assert "6 patients (not known)" in text
+    assert "6 patients, each file for itself" in text
     assert "## Beware" not in card_text(facts())
 
 
 def test_what_a_label_is_depends_on_the_task() -> None:
     assert "PNG of training ids, 255 ignored" in card_text(facts(task="segmentation"))
     assert "label: training id" in card_text(facts())
+
+
+def test_a_dataset_of_scenes_speaks_of_its_own_units_and_of_no_slides() -> None:
+    text = card_text(facts(split_kind="sites", unit="runs of five frames", estimate="unseen sites"))
+
+    assert "6 runs of five frames;" in text
+    assert "scores speak of unseen sites" in text
+    assert "patient" not in text.split("## Opening")[0]
+    assert yaml.safe_load(text.split("---")[1])["tags"] == ["wsi-vit"]
+    assert "histopathology" in yaml.safe_load(card_text(facts()).split("---")[1])["tags"]

@@ -58,7 +58,8 @@ class MemorySet:
     splits: dict[str, MemoryExamples]
     labels: LabelMap
     task: Task
-    split_kind: str = "patients"
+    estimate: str = "unseen patients"
+    unit: str = "patients"
     digest: str = "d" * 64
     split_digest: str = "e" * 64
 
@@ -101,6 +102,9 @@ class ColourModel(nn.Module):
         return ()
 
     def weigh_classes(self, weights: Tensor | None) -> None:
+        raise NotImplementedError
+
+    def progress(self, share: float) -> None:
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
@@ -156,20 +160,22 @@ def _example(image: NDArray[np.uint8], target: NDArray[np.uint8], patient: str, 
 
 
 def tile_set(
-    *, patients: int = 6, per_patient: int = 12, split_kind: str = "patients"
+    *, patients: int = 6, per_patient: int = 12, estimate: str = "unseen patients"
 ) -> MemorySet:
     cohort = Cohort()
     train = cohort.tiles(6, 12, prefix="t")
     test = cohort.tiles(patients, per_patient, prefix="p")
     splits = {"train": train, "test": test}
-    return MemorySet(splits, TISSUE, "classification", split_kind=split_kind)
+    return MemorySet(splits, TISSUE, "classification", estimate=estimate)
 
 
-def mask_set(*, patients: int = 5, per_patient: int = 6, split_kind: str = "patients") -> MemorySet:
+def mask_set(
+    *, patients: int = 5, per_patient: int = 6, estimate: str = "unseen patients"
+) -> MemorySet:
     cohort = Cohort(noise=10.0)
     train = cohort.masks(4, 6, prefix="t")
     test = cohort.masks(patients, per_patient, prefix="p")
-    return MemorySet({"train": train, "test": test}, GLANDS, "segmentation", split_kind=split_kind)
+    return MemorySet({"train": train, "test": test}, GLANDS, "segmentation", estimate=estimate)
 
 
 def relabelled(examples: MemoryExamples, at: int, target: int) -> MemoryExamples:

@@ -125,7 +125,7 @@ def test_the_same_inputs_give_the_same_bytes_without_nan(tmp_path: Path) -> None
 
 
 def test_regions_of_one_patient_give_no_interval_and_say_so() -> None:
-    found = evaluated(tile_set(patients=1, per_patient=24, split_kind="regions"))
+    found = evaluated(tile_set(patients=1, per_patient=24, estimate="regions of one patient"))
 
     assert found.headline.value is not None
     assert found.headline.low is None and found.headline.high is None

@@ -105,7 +105,7 @@ def test_the_legend_of_the_curves_names_the_areas(tiles: Evaluation) -> None:
 
 def test_the_reliability_says_its_two_figures(tiles: Evaluation) -> None:
     assert tiles.calibration is not None
-    words = words_of(reliability_chart(tiles.calibration))
+    words = words_of(reliability_chart(tiles.calibration, things="tiles"))
 
     assert (
         f"Reliability: ECE {tiles.calibration.ece:.3f}, Brier {tiles.calibration.brier:.3f}"

@@ -98,9 +98,19 @@ def test_a_class_that_rests_on_one_patient_has_no_interval() -> None:
 def test_regions_of_one_patient_and_single_patients_get_a_reason_instead() -> None:
     reason = "one patient: no estimate on unseen patients"
 
-    assert reason_for_none(["a", "b"], estimate="regions of one patient") == reason
-    assert reason_for_none(["a", "a"], estimate="unseen patients") == reason
-    assert reason_for_none(["a", "b"], estimate="unseen patients") is None
+    def told(patients: list[str], estimate: str) -> str | None:
+        return reason_for_none(patients, estimate=estimate, unit="patients")
+
+    assert told(["a", "b"], "regions of one patient") == reason
+    assert told(["a", "a"], "unseen patients") == reason
+    assert told(["a", "b"], "unseen patients") is None
+    assert told(["a", "b"], "unseen sites") is None
+
+
+def test_the_reason_speaks_of_the_datasets_own_units() -> None:
+    reason = reason_for_none(["a"], estimate="unseen photos", unit="photos")
+
+    assert reason == "one photo: no estimate on unseen photos"
 
 
 def test_ten_thousand_resamples_of_two_thousand_tiles_take_seconds() -> None:

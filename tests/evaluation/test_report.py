@@ -128,7 +128,7 @@ def test_epochs_are_read_once_each_and_a_torn_line_is_left_out(tmp_path: Path) -
 
 
 def test_regions_of_one_patient_are_never_called_unseen(tmp_path: Path) -> None:
-    dataset = mask_set(patients=1, split_kind="regions")
+    dataset = mask_set(patients=1, estimate="regions of one patient")
     model = ColourModel(GLANDS, "segmentation")
     model.save(tmp_path / "model")
     evaluate_run(model, dataset, run=tmp_path, section=QUICK)

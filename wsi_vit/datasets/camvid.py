@@ -57,6 +57,12 @@ class CamVidSource(ImageSource):
     are resampled."""
 
     @property
+    def units(self) -> str:
+        """Runs of frames, as the report calls them."""
+        count = {5: "five", 10: "ten"}.get(self.run_frames, self.run_frames)
+        return self.unit or ("frames" if self.run_frames == 1 else f"runs of {count} frames")
+
+    @property
     def patients_known(self) -> bool:
         """Runs of frames stay together."""
         return True

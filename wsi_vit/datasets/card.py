@@ -1,12 +1,13 @@
 """The dataset card, in the hub's format: what is in it, how it was split, what to beware of."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsi_vit.cohort import SPLITS
 
 _TASKS = {"classification": "image-classification", "segmentation": "image-segmentation"}
+PATIENTS = "patients"
+_SLIDE_TAGS = ("histopathology", "whole-slide-imaging")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
 
 _OPENING = """\
@@ -34,8 +35,8 @@ def card_text(facts: dict[str, Any]) -> str:
             f"# {facts['name']}",
             "",
             f"- Task: {facts['task']}; classes: {', '.join(facts['classes'])}.",
-            f"- {facts['examples']} examples of {facts['slides']} slides or images and "
-            f"{facts['patients']} patients{'' if facts['patients_known'] else ' (not known)'}; "
+            f"- {facts['examples']} examples of {facts['slides']} slides or images, "
+            f"{facts['patients']} {_told_units(facts)}; "
             f"{facts['unlabelled']} unlabelled, {facts['left_out']} left out as guard band.",
             f"- Recipe: `{facts['name']}`. Digest: `{facts['digest']}`.",
             f"- Split: `{facts['split_kind']}`, digest `{facts['split_digest']}`; scores speak of "
@@ -43,9 +44,9 @@ def card_text(facts: dict[str, Any]) -> str:
             "",
             "## Counts",
             "",
-            *_table(facts),
+            *counts_table(facts),
             "",
-            *_warnings(facts),
+            *beware(facts["warnings"]),
             "## Opening it",
             "",
             _opening(facts),
@@ -54,24 +55,40 @@ def card_text(facts: dict[str, Any]) -> str:
     )
 
 
-def _header(facts: dict[str, Any]) -> Iterator[str]:
+def hub_metadata(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the head of a card says to the hub, whatever the dataset's files are."""
     size = next((word for most, word in _SIZES if facts["examples"] < most), "n>1M")
+    of_slides = unit_of(facts) == PATIENTS
+    return {
+        "pretty_name": facts["name"],
+        "task_categories": [_TASKS[facts["task"]]],
+        "tags": [*(_SLIDE_TAGS if of_slides else ()), "wsi-vit"],
+        "size_categories": [size],
+    }
+
+
+def unit_of(facts: dict[str, Any]) -> str:
+    """Return what a dataset calls those whom its splits keep whole, as a plural."""
+    return facts.get("unit", PATIENTS)
+
+
+def _told_units(facts: dict[str, Any]) -> str:
+    return unit_of(facts) + ("" if facts["patients_known"] else ", each file for itself")
+
+
+def _header(facts: dict[str, Any]) -> Iterator[str]:
+    import yaml
+
     yield "---"
-    yield f"pretty_name: {json.dumps(facts['name'])}"  # JSON is YAML, whatever the name
-    yield "task_categories:"
-    yield f"- {_TASKS[facts['task']]}"
-    yield "tags:"
-    yield from ("- histopathology", "- whole-slide-imaging", "- wsi-vit")
-    yield "size_categories:"
-    yield f"- {size}"
+    yield yaml.safe_dump(hub_metadata(facts), sort_keys=False, allow_unicode=True).rstrip()
     yield "---"
     yield ""
 
 
-def _table(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield one row a split: examples, patients, and `examples (patients)` a class."""
+def counts_table(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield one row a split: examples, slides, patients (or what stands for them), and classes."""
     names = [name.replace("|", "\\|") for name in facts["classes"]]
-    yield "| split | examples | slides | patients | " + " | ".join(names) + " |"
+    yield f"| split | examples | slides | {unit_of(facts)} | " + " | ".join(names) + " |"
     yield "|---" * (4 + len(facts["classes"])) + "|"
     for name in SPLITS:
         split = facts["splits"][name]
@@ -79,12 +96,13 @@ def _table(facts: dict[str, Any]) -> Iterator[str]:
         cells = [name, split["examples"], split["slides"], split["patients"], *held]
         yield "| " + " | ".join(str(cell) for cell in cells) + " |"
     yield ""
-    yield "A class's cell: examples that show it (patients they come from)."
+    yield f"A class's cell: examples that show it ({unit_of(facts)} they come from)."
 
 
-def _warnings(facts: dict[str, Any]) -> Iterator[str]:
-    if facts["warnings"]:
-        yield from ("## Beware", "", *(f"- {text}" for text in facts["warnings"]), "")
+def beware(warnings: Sequence[str]) -> Iterator[str]:
+    """Yield the section of warnings, if there are any."""
+    if warnings:
+        yield from ("## Beware", "", *(f"- {text}" for text in warnings), "")
 
 
 def _opening(facts: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,6 +116,12 @@ class DatasetExamples:
         return self._pixels["y"].to_numpy()[self.rows]
 
     @cached_property
+    def mpp(self) -> NDArray[np.float64]:
+        """Micrometres per pixel of each example, (n,); NaN where unknown."""
+        known = self._pixels["mpp"].fill_null(float("nan"))
+        return known.to_numpy()[self.rows]
+
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """How much of each class each example holds, (n, classes + 1), ignored pixels last."""
         counts = self._sidecar["counts"].combine_chunks()
@@ -134,6 +140,10 @@ class DatasetExamples:
     def encoded(self, index: int) -> bytes:
         """Return the stored bytes of an image, as the scanner or the tiler encoded them."""
         return bytes(self._images[int(self.rows[index])])
+
+    def encoded_mask(self, index: int) -> bytes:
+        """Return the stored PNG of an example's training ids (segmentation only)."""
+        return bytes(self._masks[int(self.rows[index])])
 
     def _example(self, index: int) -> Example:
         row = int(self.rows[index])
@@ -157,7 +167,7 @@ class DatasetExamples:
 
     @cached_property
     def _pixels(self) -> pa.Table:
-        columns = ["slide_id", "x", "y"]
+        columns = ["slide_id", "x", "y", "mpp"]
         return pa.concat_tables([table.select(columns) for table in self._streams])
 
     @cached_property
@@ -198,9 +208,14 @@ class TrainingSet:
         return self.facts["split_kind"]
 
     @property
-    def estimate(self) -> Literal["unseen patients", "regions of one patient"]:
-        """What scores on its test split speak of."""
+    def estimate(self) -> str:
+        """What scores on its test split speak of: `unseen patients`, `regions of one patient`."""
         return self.facts["estimate"]
+
+    @property
+    def unit(self) -> str:
+        """What it calls the units that were split, as a plural."""
+        return self.facts.get("unit", "patients")
 
     @property
     def task(self) -> Task:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsi_vit.cohort import SPLITS
 from wsi_vit.datasets.plan import Plan
 from wsi_vit.datasets.shards import open_stream
-from wsi_vit.datasets.splits import Placement, RegionSplit, Rows
+from wsi_vit.datasets.splits import Placement, RegionSplit, Rows, SiteSplit
 from wsi_vit.datasets.targets import encoded_images
 from wsi_vit.store import digest_of
 
@@ -34,7 +34,6 @@ def summarise(plan: Plan, rows: Rows, placed: Placement, counts: NDArray[np.int6
     split_digest = digest_of(
         sorted([key, str(split)] for key, split in zip(keys, placed, strict=True) if split)
     )
-    regions = isinstance(plan.split, RegionSplit)
     twins = _twins(plan, keys, placed)
     sidecar: dict[str, Sequence[Any]] = {
         "key": keys,
@@ -54,14 +53,21 @@ def summarise(plan: Plan, rows: Rows, placed: Placement, counts: NDArray[np.int6
         "slides": len(set(rows.slide_ids)),
         "patients": len(set(rows.patients)),
         "patients_known": plan.patients_known,
+        "unit": plan.unit,
         "split_kind": plan.split.kind,
         "split_digest": split_digest,
         "digest": digest_of({"shape": plan.shape.key, "splits": split_digest}),
-        "estimate": "regions of one patient" if regions else "unseen patients",
+        "estimate": _estimate(plan),
         "duplicates": twins[:_MOST_PAIRS],
     }
-    facts["warnings"] = list(_warnings(plan, facts, len(twins)))
+    facts["warnings"] = [*_warnings(plan, facts, len(twins)), *_shared_sites(plan, rows, placed)]
     return Summary(facts=facts, splits=_frozen(plan, rows, placed, facts), sidecar=sidecar)
+
+
+def _estimate(plan: Plan) -> str:
+    """Return what scores on the test split speak of."""
+    special = {"regions": "regions of one patient", "sites": "unseen sites"}
+    return special.get(plan.split.kind, f"unseen {plan.unit}")
 
 
 def _keys(plan: Plan, rows: Rows) -> list[str]:
@@ -120,8 +126,13 @@ def _warnings(plan: Plan, facts: dict[str, Any], twins: int) -> Iterator[str]:
         )
     elif not plan.patients_known:
         yield (
-            "The patients are not known (each file stands for itself): leakage between the splits "
-            "cannot be excluded."
+            "Which files belong together is not known (each stands for itself): leakage between "
+            "the splits cannot be excluded."
+        )
+    if isinstance(plan.split, SiteSplit) and len(plan.split.test) == 1:
+        yield (
+            f"One site judges ({plan.split.test[0]}): intervals tell how its {plan.unit} differ, "
+            "not how sites differ."
         )
     if twins:
         yield f"{twins} images are, byte for byte, in more than one split (see `duplicates`)."
@@ -129,6 +140,17 @@ def _warnings(plan: Plan, facts: dict[str, Any], twins: int) -> Iterator[str]:
         lacking = [word for word, held in split["classes"].items() if not held["amount"]]
         if split["examples"] and lacking:
             yield f"The {name} split shows no {', '.join(lacking)}."
+
+
+def _shared_sites(plan: Plan, rows: Rows, placed: Placement) -> Iterator[str]:
+    """Yield what a split that was given, and not made, must be warned of."""
+    held = {name: set(rows.sites[placed == name]) - {""} for name in ("train", "test")}
+    shared = sorted(map(str, held["train"] & held["test"]))
+    if plan.split.kind == "cohort" and shared:
+        yield (
+            f"The given split has sites in training and test alike ({', '.join(shared[:5])}): "
+            "scores do not speak of unseen sites."
+        )
 
 
 def _frozen(plan: Plan, rows: Rows, placed: Placement, facts: dict[str, Any]) -> dict[str, Any]:

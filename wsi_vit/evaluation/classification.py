@@ -51,9 +51,9 @@ _OF_CLASS_COUNTS: dict[str, Metric] = {
     "specificity": specificity_per_class,
 }
 _HOW: dict[str, str] = {
-    "tile": "each tile by itself",
-    "slide": "the mean of a slide's tile scores against its commonest true class",
-    "patient": "the mean of a patient's tile scores against their commonest true class",
+    "tile": "each by itself",
+    "slide": "the mean of the scores within each against its commonest true class",
+    "patient": "the mean of the scores within each against its commonest true class",
 }
 
 

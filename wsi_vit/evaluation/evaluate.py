@@ -5,13 +5,14 @@ from pathlib import Path
 
 from wsi_vit.evaluation.classification import measure_tiles
 from wsi_vit.evaluation.figures import draw_charts
-from wsi_vit.evaluation.findings import Findings, MeasuredSet, SplitName, estimate_of
+from wsi_vit.evaluation.findings import Findings, MeasuredSet, SplitName
 from wsi_vit.evaluation.inference import check_labels
 from wsi_vit.evaluation.intervals import FEW_PATIENTS, reason_for_none
 from wsi_vit.evaluation.pictures import draw_pictures
-from wsi_vit.evaluation.records import Evaluation, Score
+from wsi_vit.evaluation.records import REGIONS, Evaluation, Score
 from wsi_vit.evaluation.section import EvaluationSection
 from wsi_vit.evaluation.segmentation import measure_masks
+from wsi_vit.evaluation.units import one_of, so_many
 from wsi_vit.models.model import Model
 from wsi_vit.store import file_digest
 
@@ -82,7 +83,7 @@ def _record(
     return Evaluation(
         task=dataset.task,
         split=split,
-        estimate=estimate_of(dataset),
+        estimate=dataset.estimate,
         dataset_digest=dataset.digest,
         split_digest=dataset.split_digest,
         model_digest=file_digest(folder / "model.safetensors") if folder else None,
@@ -91,12 +92,16 @@ def _record(
         examples=len(names),
         slides=len(set(names.slides)),
         patients=len(set(names.patients)),
+        unit=dataset.unit,
         background=dataset.labels.background if dataset.task == "segmentation" else None,
         headline=headline,
-        interval_reason=reason_for_none(names.patients, estimate=estimate_of(dataset)),
+        interval_reason=reason_for_none(
+            names.patients, estimate=dataset.estimate, unit=dataset.unit
+        ),
         beats_trivial=_beats(headline, findings),
         levels=findings.levels,
         classes=findings.classes,
+        definitions=findings.definitions,
         per_slide=findings.per_slide,
         per_patient=findings.per_patient,
         calibration=findings.calibration,
@@ -114,17 +119,20 @@ def _beats(headline: Score, findings: Findings) -> bool:
 
 def _warnings(findings: Findings, dataset: MeasuredSet, split: SplitName) -> Iterator[str]:
     patients = len(set(findings.found.names.patients))
-    if estimate_of(dataset) == "regions of one patient":
+    if dataset.estimate == REGIONS:
         yield (
             "Training and test tiles are regions of the same patient: these figures are no "
             "estimate on unseen patients, and this model can never be promoted"
         )
     elif patients == 1:
-        yield "One patient only: these figures say nothing about how patients differ"
+        yield (
+            f"One {one_of(dataset.unit)} only: these figures say nothing about how "
+            f"{dataset.unit} differ"
+        )
     elif patients < FEW_PATIENTS:
         yield (
-            f"Only {patients} patients: intervals from fewer than {FEW_PATIENTS} are rough, "
-            "and usually too narrow"
+            f"Only {so_many(patients, dataset.unit)}: intervals from fewer than {FEW_PATIENTS} "
+            "are rough, and usually too narrow"
         )
     if split != "test":
         yield f"Measured on the {split} split, which the training has used"

@@ -51,7 +51,8 @@ def draw_charts(evaluation: Evaluation, folder: Path) -> list[Path]:
     if evaluation.roc:
         charts["roc"] = roc_chart(evaluation.roc, evaluation.classes)
     if evaluation.calibration:
-        charts["reliability"] = reliability_chart(evaluation.calibration)
+        things = f"{evaluation.example_word}s"
+        charts["reliability"] = reliability_chart(evaluation.calibration, things=things)
     return [save(figure, folder / f"{name}.png") for name, figure in charts.items()]
 
 
@@ -65,7 +66,7 @@ def confusion_chart(evaluation: Evaluation) -> "Figure":
     figure = new_figure(width_in=side + 0.8, height_in=side)
     axes: Axes = panel(figure)[0, 0]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    unit = "pixels" if evaluation.task == "segmentation" else "tiles"
+    unit = "pixels" if evaluation.task == "segmentation" else f"{evaluation.example_word}s"
     quiet(axes, x="predicted", y="truth", title=f"Share of each true class ({unit} below)")
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
@@ -162,8 +163,11 @@ def roc_chart(curves: Sequence[Curve], classes: Sequence[ClassScores]) -> "Figur
     return figure
 
 
-def reliability_chart(calibration: Calibration) -> "Figure":
-    """Draw how often the model is right where it says it is sure, above how often it says so."""
+def reliability_chart(calibration: Calibration, *, things: str) -> "Figure":
+    """Draw how often the model is right where it says it is sure, above how often it says so.
+
+    `things` is what was scored, such as `tiles`.
+    """
     figure = new_figure(width_in=5.6, height_in=5.0)
     upper, lower = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     bins = [b for b in calibration.bins if b.accuracy is not None]
@@ -184,7 +188,7 @@ def reliability_chart(calibration: Calibration) -> "Figure":
     upper.set_ylim(0, 1.02)
     upper.grid(axis="y", color=GRID)
     upper.legend(loc="upper left", frameon=False, fontsize=9)
-    quiet(lower, x="confidence (highest class score)", y="tiles")
+    quiet(lower, x="confidence (highest class score)", y=things)
     lower.bar(middles, [b.count for b in bins], width=width * 0.92, color=QUIET)
     lower.set_xlim(0, 1)
     return figure

@@ -11,7 +11,7 @@ from wsi_vit.evaluation.records import (
     Calibration,
     ClassScores,
     Curve,
-    Estimate,
+    Definition,
     GroupScore,
     Level,
 )
@@ -35,8 +35,13 @@ class MeasuredSet(Protocol):
         ...
 
     @property
-    def split_kind(self) -> str:
-        """How it was split: patients, folds, regions or cohort."""
+    def estimate(self) -> str:
+        """What figures on its test split speak of, as `records.Estimate` spells it."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What it calls the units that were split, as a plural: `patients`."""
         ...
 
     @property
@@ -63,6 +68,7 @@ class Findings:
     """The name of the metric that is quoted first."""
     levels: tuple[Level, ...]
     classes: tuple[ClassScores, ...]
+    definitions: tuple[Definition, ...] = ()
     per_slide: tuple[GroupScore, ...]
     per_patient: tuple[GroupScore, ...]
     baselines: tuple[Baseline, ...]
@@ -71,15 +77,10 @@ class Findings:
     notes: tuple[str, ...] = ()
 
 
-def estimate_of(dataset: MeasuredSet) -> Estimate:
-    """Return what figures on this dataset speak of."""
-    return "regions of one patient" if dataset.split_kind == "regions" else "unseen patients"
-
-
 def draws_for(
     patients: tuple[str, ...], dataset: MeasuredSet, section: EvaluationSection
 ) -> PatientDraws | None:
     """Return the resamples of these patients, None where no interval can be given."""
-    if reason_for_none(patients, estimate=estimate_of(dataset)):
+    if reason_for_none(patients, estimate=dataset.estimate, unit=dataset.unit):
         return None
     return PatientDraws(patients, resamples=section.resamples, seed=section.seed)

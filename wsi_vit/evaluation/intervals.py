@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.evaluation.ranking import pairs_won
-from wsi_vit.evaluation.records import Estimate
+from wsi_vit.evaluation.records import REGIONS
+from wsi_vit.evaluation.units import one_of
 
 Floats = NDArray[np.float64]
 
@@ -25,10 +26,10 @@ _DEFINED_SHARE = 0.8
 _BLOCK_CELLS = 2_000_000
 
 
-def reason_for_none(patients: Sequence[str], *, estimate: Estimate) -> str | None:
+def reason_for_none(patients: Sequence[str], *, estimate: str, unit: str) -> str | None:
     """Return why no interval can be given, None where one can."""
-    if estimate != "unseen patients" or len(set(patients)) < 2:
-        return "one patient: no estimate on unseen patients"
+    if estimate == REGIONS or len(set(patients)) < 2:
+        return f"one {one_of(unit)}: no estimate on unseen {unit}"
     return None
 
 

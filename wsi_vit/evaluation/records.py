@@ -2,17 +2,29 @@
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from wsi_vit.datasets.card import PATIENTS
 from wsi_vit.datasets.example import Task
 from wsi_vit.section import Section
 from wsi_vit.store import canonical_json, write_whole
 
-Estimate = Literal["unseen patients", "regions of one patient"]
-"""What the figures speak of: patients the model never saw, or other parts of one it did."""
+REGIONS = "regions of one patient"
+"""The one estimate that speaks of nobody unseen."""
+
+UNSEEN_SITES = "unseen sites"
+"""Whole hospitals, or video sequences, that training has not seen."""
+
+Estimate = Annotated[str, Field(pattern=rf"^(unseen .+|{REGIONS})$")]
+"""What the figures speak of: `unseen patients`, `unseen sites`, `unseen runs of five frames` (what
+the dataset calls its units), or other parts of one patient the model did see."""
+
+DefinitionName = Literal["ours", "background as a class", "true background pixels left out"]
+"""How background is treated in a segmenter's means."""
 
 Table = tuple[tuple[int, ...], ...]
 """Confusion counts as plain integers, indexed [truth][prediction]."""
@@ -100,6 +112,17 @@ class Baseline(Section):
     """Its value of the headline metric."""
 
 
+class Definition(Section):
+    """The same counts under one definition of the figures."""
+
+    name: DefinitionName
+    how: str
+    scores: tuple[Score, ...]
+    """`mean_accuracy`, `mean_iou` and `pixel_accuracy`."""
+    classes: tuple[Score, ...]
+    """The IoU of each class, by its name, in training-id order."""
+
+
 class Evaluation(Section):
     """Everything that is said of a model on one split; the same inputs give the same bytes."""
 
@@ -115,6 +138,8 @@ class Evaluation(Section):
     examples: int
     slides: int
     patients: int
+    unit: str = PATIENTS
+    """What the dataset calls those whom `patients` counts, as a plural."""
     background: str | None
     """The class that the mean IoU leaves out; None where it leaves out none."""
     headline: Score
@@ -123,12 +148,19 @@ class Evaluation(Section):
     beats_trivial: bool
     levels: tuple[Level, ...]
     classes: tuple[ClassScores, ...]
+    definitions: tuple[Definition, ...] = ()
+    """Ours first, then those of others that give other figures; none where all agree."""
     per_slide: tuple[GroupScore, ...]
     per_patient: tuple[GroupScore, ...]
     calibration: Calibration | None = None
     roc: tuple[Curve, ...] = ()
     baselines: tuple[Baseline, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def example_word(self) -> Literal["image", "tile"]:
+        """What an example is: a picture of its own, or a tile of a slide."""
+        return "image" if self.slides == self.examples else "tile"
 
     def level(self, name: Literal["tile", "slide", "patient"]) -> Level:
         """Return the figures of one level."""

@@ -7,31 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from wsi_vit.evaluation.figures import WORDS, training_chart
-from wsi_vit.evaluation.page import document, facts, picture, table
-from wsi_vit.evaluation.records import Evaluation, GroupScore, Score, read_evaluation
+from wsi_vit.evaluation.page import document, facts, picture
+from wsi_vit.evaluation.records import Evaluation, Score, read_evaluation
+from wsi_vit.evaluation.report_tables import all_tables
 from wsi_vit.evaluation.style import save
-from wsi_vit.evaluation.words import (
-    counted,
-    headline_sentence,
-    meaning,
-    number,
-    trivial_sentence,
-)
+from wsi_vit.evaluation.words import headline_sentence, meaning, number, trivial_sentence
 from wsi_vit.section import Section
 from wsi_vit.store import write_whole
 
 SlidePicture = tuple[str, Path]
 """A title and a picture of a predicted slide."""
 
-_ROWS_SHOWN = 12
-
 _CAPTIONS = {
     "overlays": (
         "The best, the median and the worst example by mean IoU: the image, what was annotated, "
         "and what the model drew."
     ),
-    "right": "Tiles the model was surest of, and right about; classes take turns.",
-    "wrong": "Tiles the model was surest of, and wrong about: the true class, then its answer.",
+    "right": "{Examples} the model was surest of, and right about; classes take turns.",
+    "wrong": (
+        "{Examples} the model was surest of, and wrong about: the true class, then its answer."
+    ),
     "confusion": "Where the classes are confused. Each row is a true class and adds up to 100 %.",
     "classes": "Every class by itself.",
     "roc": "How well each class can be told from the rest at every threshold.",
@@ -70,13 +65,13 @@ def write_report(
     epochs = read_epochs(run / "journal.jsonl")
     if epochs:
         save(training_chart(epochs), run / "figures" / "training.png")
-    recipe = run / "recipe.yaml"
+    recipe, captions = run / "recipe.yaml", _captions(evaluation)
     body = "\n".join(
         [
             _opening(evaluation, about),
-            _pictures(run / "figures", slides),
-            _charts(run / "figures", intervals=evaluation.interval_reason is None),
-            _tables(evaluation),
+            _pictures(run / "figures", captions, slides),
+            _charts(run / "figures", captions),
+            all_tables(evaluation),
             _reproduce(evaluation, about, recipe.read_text() if recipe.exists() else ""),
         ]
     )
@@ -149,19 +144,26 @@ def _scale_row(name: str, score: Score, *, css: str) -> str:
     )
 
 
-def _pictures(folder: Path, slides: Sequence[SlidePicture]) -> str:
+def _captions(evaluation: Evaluation) -> Mapping[str, str]:
+    """Return what is said below each figure, in this dataset's words."""
+    things = f"{evaluation.example_word}s".capitalize()
+    captions = {name: text.format(Examples=things) for name, text in _CAPTIONS.items()}
+    if evaluation.interval_reason is None:
+        captions["classes"] += f" The dark line is the 95 % interval over {evaluation.unit}."
+    return captions
+
+
+def _pictures(folder: Path, captions: Mapping[str, str], slides: Sequence[SlidePicture]) -> str:
     shown = "".join(
         picture(path, alt=f"The model's classes drawn over {title}", caption=title)
         for title, path in slides
     )
     parts = [f'<div class="slides">{shown}</div>'] if shown else []
-    parts += list(_figures(folder, _PICTURES, _CAPTIONS))
+    parts += list(_figures(folder, _PICTURES, captions))
     return "\n".join(["<h2>What it sees</h2>", *parts]) if parts else ""
 
 
-def _charts(folder: Path, *, intervals: bool) -> str:
-    said = f"{_CAPTIONS['classes']} The dark line is the 95 % interval over patients."
-    captions = {**_CAPTIONS, "classes": said} if intervals else _CAPTIONS
+def _charts(folder: Path, captions: Mapping[str, str]) -> str:
     charts = "\n".join(_figures(folder, _CHARTS, captions))
     return f'<h2>How good it is</h2>\n<div class="charts">{charts}</div>' if charts else ""
 
@@ -172,89 +174,6 @@ def _figures(folder: Path, names: Sequence[str], captions: Mapping[str, str]) ->
         if path.exists():
             css = "wide" if name in _WIDE or name in _PICTURES else ""
             yield picture(path, alt=captions[name], caption=captions[name], css=css)
-
-
-def _tables(evaluation: Evaluation) -> str:
-    parts = ["<h2>The figures</h2>", _interval_note(evaluation), _level_table(evaluation)]
-    parts += [_class_table(evaluation), _baseline_table(evaluation)]
-    groups = []
-    if evaluation.patients > 1:
-        groups.append(_group_table("patient", evaluation.per_patient, evaluation))
-    if evaluation.slides not in (1, evaluation.patients, evaluation.examples):
-        groups.append(_group_table("slide", evaluation.per_slide, evaluation))
-    return "\n".join([*parts, f'<div class="beside">{"".join(groups)}</div>'])
-
-
-def _interval_note(evaluation: Evaluation) -> str:
-    if evaluation.interval_reason:
-        note = f"No intervals: {evaluation.interval_reason}."
-    else:
-        note = (
-            "Small figures are 95 % intervals from a bootstrap over "
-            f"{counted(evaluation.patients, 'patient')} ({evaluation.resamples:,} resamples, seed "
-            f"{evaluation.seed}). A dash: cannot be said from these examples."
-        )
-    return f'<p class="quiet">{escape(note)}</p>'
-
-
-def _level_table(evaluation: Evaluation) -> str:
-    names = [score.name for score in evaluation.levels[0].scores]
-    rows = [
-        [
-            f"{level.level} <small>{level.items:,}</small>",
-            *(_cell(level.score(name)) for name in names),
-            escape(level.how),
-        ]
-        for level in evaluation.levels
-    ]
-    header = ["level", *(WORDS[name] for name in names), "how"]
-    return table("By tile, by slide and by patient", header, rows, words=len(header) - 1)
-
-
-def _class_table(evaluation: Evaluation) -> str:
-    names = [score.name for score in evaluation.classes[0].scores]
-    unit = "pixels" if evaluation.task == "segmentation" else "tiles"
-    rows = [
-        [
-            f'<span class="swatch" style="background:{escape(row.colour)}"></span>'
-            f"{escape(row.name)}",
-            f"{row.support:,}",
-            *(_cell(row.score(name)) for name in names),
-        ]
-        for row in evaluation.classes
-    ]
-    return table("By class", ["class", unit, *(WORDS[name] for name in names)], rows)
-
-
-def _baseline_table(evaluation: Evaluation) -> str:
-    rows = [
-        [escape(rule.name), number(rule.value, 3), escape(rule.how)]
-        for rule in evaluation.baselines
-    ]
-    metric = WORDS[evaluation.headline.name]
-    return table(
-        "Trivial rules on the same examples", ["rule", metric, "what it does"], rows, words=2
-    )
-
-
-def _group_table(word: str, groups: Sequence[GroupScore], evaluation: Evaluation) -> str:
-    ordered = sorted(groups, key=lambda g: (g.value is None, g.value or 0.0, g.name))
-    rows = [
-        [escape(group.name), f"{group.items:,}", number(group.value, 3)]
-        for group in ordered[:_ROWS_SHOWN]
-    ]
-    rest = len(ordered) - len(rows)
-    more = f"; {rest:,} better ones are in metrics.json" if rest else ""
-    metric = WORDS[evaluation.headline.name]
-    return table(f"By {word}, worst first{more}", [word, "tiles", metric], rows)
-
-
-def _cell(score: Score) -> str:
-    if score.low is None or score.high is None:
-        return number(score.value, 3)
-    return (
-        f"{number(score.value, 3)}<small>{number(score.low, 3)} to {number(score.high, 3)}</small>"
-    )
 
 
 def _reproduce(evaluation: Evaluation, about: About, recipe: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.evaluation.baselines import PixelColourRule, constant_counts, learn_pixel_rule
+from wsi_vit.evaluation.definitions import definitions_of
 from wsi_vit.evaluation.findings import Findings, MeasuredSet, SplitName, draws_for
 from wsi_vit.evaluation.inference import CountedMasks, count_masks
 from wsi_vit.evaluation.intervals import Metric, PatientDraws
@@ -22,11 +23,11 @@ from wsi_vit.evaluation.section import EvaluationSection
 from wsi_vit.evaluation.tables import class_rows, column, scored
 from wsi_vit.labels import LabelMap
 from wsi_vit.metrics import (
-    Counts,
     accuracy,
     dice_per_class,
     iou_per_class,
     mean_iou,
+    mean_over_classes,
     mean_present,
     sensitivity_per_class,
 )
@@ -69,6 +70,7 @@ def measure_masks(
             group_level(masks, labels, "patient", draws),
         ),
         classes=classes_of(masks, labels, draws),
+        definitions=definitions_of(masks, labels, draws),
         per_slide=groups_of(masks, labels, masks.names.slides),
         per_patient=groups_of(masks, labels, masks.names.patients),
         baselines=_baselines(masks, labels, rule),
@@ -99,12 +101,7 @@ def metrics_for(labels: LabelMap) -> dict[str, Metric]:
     background = labels.background_id
 
     def over_classes(metric: Metric) -> Metric:
-        def summary(counts: Counts) -> NDArray[np.float64]:
-            scores = metric(counts)
-            kept = scores if background is None else np.delete(scores, background, axis=-1)
-            return mean_present(kept)
-
-        return summary
+        return lambda counts: mean_over_classes(metric(counts), background)
 
     return {
         "mean_iou": lambda counts: mean_iou(counts, background),
@@ -121,7 +118,7 @@ def pixel_level(masks: CountedMasks, labels: LabelMap, draws: PatientDraws | Non
     return Level(
         level="tile",
         items=len(masks.names),
-        how="all pixels of all tiles counted together",
+        how="all pixels counted together",
         scores=tuple(scored(name, of(whole), drawn.get(name)) for name, of in metrics.items()),
         counts=table_of(whole),
     )
@@ -142,7 +139,7 @@ def group_level(
         values = metric(tables)
         samples = draws.of_means(values, patients) if draws else None
         scores.append(scored(name, mean_present(values), samples))
-    how = f"the mean over {level}s of the figure within each"
+    how = "the mean of the figure within each"
     return Level(level=level, items=len(tables), how=how, scores=tuple(scores))
 
 

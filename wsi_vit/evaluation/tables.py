@@ -31,6 +31,14 @@ def column(values: Floats, samples: Floats | None) -> Column:
     return values, *bounds(samples)
 
 
+def scores_of(names: Sequence[str], values: Column) -> tuple[Score, ...]:
+    """Return one figure a class as records, named by the classes."""
+    return tuple(
+        Score(name=name, value=tidy(value), low=tidy(low), high=tidy(high))
+        for name, value, low, high in zip(names, *values, strict=True)
+    )
+
+
 def count_by(
     groups: Sequence[str],
     truth: NDArray[np.integer],

@@ -1,7 +1,15 @@
 """What an evaluation says, in words that a pathologist reads without a glossary."""
 
 from wsi_vit.evaluation.figures import WORDS
-from wsi_vit.evaluation.records import Baseline, Evaluation, Score
+from wsi_vit.evaluation.records import (
+    REGIONS,
+    UNSEEN_SITES,
+    Baseline,
+    Definition,
+    Evaluation,
+    Score,
+)
+from wsi_vit.evaluation.units import one_of, so_many
 
 _MEANING = {
     "macro_f1": (
@@ -14,12 +22,26 @@ _MEANING = {
     ),
 }
 
+_COMPARES = {
+    "background as a class": (
+        "“Background as a class” is how benchmarks with a background class (Pascal VOC) "
+        "and `evaluate`'s mean_iou without `ignore_index=0` count: the background, "
+        "mostly large and easy, lifts the means."
+    ),
+    "true background pixels left out": (
+        "“True background pixels left out” is `evaluate`'s mean_iou with `ignore_index=0`, as the "
+        "Hugging Face tutorials on sidewalk-semantic and ADE20K print it: no false alarm on "
+        "background costs anything, and the mean IoU counts background as a class of IoU 0 as "
+        "soon as one pixel was called so."
+    ),
+}
+
 
 def headline_sentence(evaluation: Evaluation) -> str:
     """Return the result in one sentence."""
     score = evaluation.headline
     task = (
-        f"named the class of {'an image' if _of_images(evaluation) else 'a tile'}"
+        f"named the class of {'an image' if evaluation.example_word == 'image' else 'a tile'}"
         if evaluation.task == "classification"
         else "drew the classes' outlines"
     )
@@ -48,6 +70,31 @@ def meaning(evaluation: Evaluation) -> str:
     return f"{words} The background ({evaluation.background}) is left out of it."
 
 
+def definition_rows(evaluation: Evaluation) -> list[dict[str, str]]:
+    """Return the same counts as ours and others define the figures, a row a definition.
+
+    Empty where no other definition gives other figures.
+    """
+    names = " ".join(row.name for row in evaluation.classes)
+    return [
+        {
+            "definition": definition.name,
+            "mean accuracy": number(_named(definition, "mean_accuracy").value, 3),
+            "mean IoU": number(_named(definition, "mean_iou").value, 3),
+            f"IoU of {names}": " ".join(number(score.value) for score in definition.classes),
+        }
+        for definition in evaluation.definitions
+    ]
+
+
+def definition_sentences(evaluation: Evaluation) -> str:
+    """Return which definition a score from elsewhere compares with; empty where all agree."""
+    if not evaluation.definitions:
+        return ""
+    said = [_COMPARES[definition.name] for definition in evaluation.definitions[1:]]
+    return " ".join(["Compare a score only with one of the same definition.", *said])
+
+
 def best_baseline(evaluation: Evaluation) -> Baseline | None:
     """Return the strongest trivial rule, None where there is none."""
     said = [rule for rule in evaluation.baselines if rule.value is not None]
@@ -71,22 +118,23 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def _of_images(evaluation: Evaluation) -> bool:
-    """Say whether every example is a picture of its own, and no tile of a slide."""
-    return evaluation.slides == evaluation.examples
+def _named(definition: Definition, name: str) -> Score:
+    return next(score for score in definition.scores if score.name == name)
 
 
 def _whom(evaluation: Evaluation) -> str:
-    if _of_images(evaluation):
+    if evaluation.example_word == "image":
         size = counted(evaluation.examples, "image")
     else:
         tiles, slides = counted(evaluation.examples, "tile"), counted(evaluation.slides, "slide")
         size = f"{tiles} of {slides}"
-    if evaluation.estimate == "regions of one patient":
-        return f"On other regions of a patient it has learned from ({size})"
+    unit, count = evaluation.unit, evaluation.patients
+    if evaluation.estimate == REGIONS:
+        return f"On other regions of a {one_of(unit)} it has learned from ({size})"
     if evaluation.split == "train":
-        return f"On the very patients it has learned from ({size})"
+        return f"On the very {unit} it has learned from ({size})"
     if evaluation.split == "validation":
-        chosen = counted(evaluation.patients, "patient")
-        return f"On {chosen} whose figures chose the weights ({size})"
-    return f"On {counted(evaluation.patients, 'unseen patient')} ({size})"
+        return f"On {so_many(count, unit)} whose figures chose the weights ({size})"
+    if evaluation.estimate == UNSEEN_SITES:
+        return f"On {so_many(count, unit)} of sites not seen in training ({size})"
+    return f"On {so_many(count, unit, which='unseen')} ({size})"

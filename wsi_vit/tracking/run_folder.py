@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -49,7 +49,7 @@ class Results(_View):
     """What the registry needs to know from a run's `metrics.json`."""
 
     headline: Score
-    estimate: Literal["unseen patients", "regions of one patient"]
+    estimate: str
     beats_trivial: bool
     dataset_digest: str
     split_digest: str
