@@ -10,18 +10,28 @@ from wsi_vit.labels import LabelMap
 from wsi_vit.models.network import NetworkModel
 from wsi_vit.section import Section
 
-_TAGS = ("pathology", "whole-slide-imaging", "wsi-vit")
+_SLIDE_TAGS = ("pathology", "whole-slide-imaging")
 _PIPELINES = {"classification": "image-classification", "segmentation": "image-segmentation"}
 RESEARCH_ONLY = (
     "For research. Not a medical device: it must not decide about a patient, "
     "and a pathologist must see what it says."
 )
+_NO_GUARANTEE = "For research: its figures hold for data like those it was measured on, no further."
 _USE = """```python
 from wsi_vit.models.load import load_model
 
 model = load_model("model")            # verified; safetensors only, nothing is run
 scores = model.scores(images)          # uint8 (B, 3, H, W) -> {shape}
-```"""
+```
+
+A folder of images, or slides, from the command line: `wsi-vit predict model PATH --out results`.
+transformers reads the network alone, without our preprocessing:
+`{network}.from_pretrained("model")`.
+"""
+
+
+Figure = float | tuple[float, float, float] | None
+"""A value, or a value with the bounds of its 95 % interval; None where undefined."""
 
 
 class CardFacts(Section):
@@ -35,12 +45,18 @@ class CardFacts(Section):
     """Where its first weights came from, in words."""
     licence: str = "other"
     """A licence's identifier on the hub; that of the base weights binds as well."""
+    base_model: str | None = None
+    """The hub's id of the model it was fine-tuned from, where it has one."""
     dataset: str
     dataset_digest: str
+    hub_dataset: str | None = None
+    """The hub's id of the data, where it has one."""
+    unit: str = "patients"
+    """What the dataset calls those whom its splits keep whole; patients make it a medical model."""
     estimate: str = "unseen patients"
     """What the figures speak of."""
-    metrics: Mapping[str, float | tuple[float, float, float] | None] = Field(default_factory=dict)
-    """By name: a value, or a value with the bounds of its 95 % interval; None where undefined."""
+    metrics: Mapping[str, Figure] = Field(default_factory=dict)
+    """By name; `mean_iou (as others define it)` is a further definition of `mean_iou`."""
     limits: Sequence[str] = ()
     """Known limits, a sentence each."""
     trained_on: date | None = None
@@ -50,7 +66,7 @@ def card_text(model: NetworkModel, facts: CardFacts) -> str:
     """Return the card of a model as Markdown with the hub's YAML head."""
     parts = [
         _head(model, facts),
-        f"# {facts.name}\n\n{facts.summary}\n\n> {RESEARCH_ONLY}",
+        f"# {facts.name}\n\n{facts.summary}\n\n> {_caveat(facts)}",
         _section("Classes", _classes(model.labels)),
         _section("Figures", _figures(facts)),
         _section("Model", _model(model, facts)),
@@ -64,13 +80,45 @@ def card_text(model: NetworkModel, facts: CardFacts) -> str:
 def _head(model: NetworkModel, facts: CardFacts) -> str:
     import yaml
 
+    results = _results(model, facts)
     head: dict[str, Any] = {
         "license": facts.licence,
         "library_name": "transformers",
         "pipeline_tag": _PIPELINES[model.task],
-        "tags": list(_TAGS),
+        "base_model": facts.base_model,
+        "datasets": [facts.hub_dataset] if facts.hub_dataset else None,
+        "metrics": list(dict.fromkeys(item["type"] for item in results["metrics"])),
+        "tags": [*(_SLIDE_TAGS if facts.unit == "patients" else ()), "wsi-vit"],
+        "model-index": [{"name": facts.name, "results": [results]}] if results["metrics"] else None,
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---"
+    told = {key: value for key, value in head.items() if value}
+    return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True)}---"
+
+
+def _results(model: NetworkModel, facts: CardFacts) -> dict[str, Any]:
+    """Return the figures as the hub's `model-index` has them; undefined ones are left out."""
+    return {
+        "task": {"type": _PIPELINES[model.task]},
+        "dataset": {
+            "type": facts.hub_dataset or facts.dataset,
+            "name": facts.dataset,
+            "split": "test",
+            "revision": facts.dataset_digest,
+        },
+        "metrics": [
+            _metric(name, value) for name, value in facts.metrics.items() if value is not None
+        ],
+    }
+
+
+def _metric(name: str, figure: float | tuple[float, float, float]) -> dict[str, Any]:
+    value, *bounds = figure if isinstance(figure, tuple) else (figure,)
+    said = {"type": name.partition(" (")[0], "name": name, "value": value}
+    return {**said, "args": {"interval_95": bounds}} if bounds else said
+
+
+def _caveat(facts: CardFacts) -> str:
+    return RESEARCH_ONLY if facts.unit == "patients" else _NO_GUARANTEE
 
 
 def _classes(labels: LabelMap) -> str:
@@ -90,7 +138,7 @@ def _figures(facts: CardFacts) -> str:
     return "\n".join([head, "|---|---|", *rows])
 
 
-def _figure(value: float | tuple[float, float, float] | None) -> str:
+def _figure(value: Figure) -> str:
     if value is None:
         return "undefined"
     if isinstance(value, tuple):
@@ -118,7 +166,7 @@ def _data(facts: CardFacts) -> str:
 
 def _use(model: NetworkModel) -> str:
     shape = "(B, classes)" if model.task == "classification" else "(B, classes, H, W)"
-    return _USE.replace("{shape}", shape)
+    return _USE.format(shape=shape, network=type(model.network).__name__).rstrip()
 
 
 def _section(title: str, body: str) -> str:

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from wsi_vit.datasets.card import PATIENTS
 from wsi_vit.datasets.reading import TrainingSet
-from wsi_vit.datasets.sources import CohortSource
+from wsi_vit.datasets.sources import CohortSource, HubSource
 from wsi_vit.evaluation.records import Evaluation, Score
 from wsi_vit.evaluation.report import About
-from wsi_vit.models.card import CardFacts, card_text
+from wsi_vit.evaluation.units import so_many
+from wsi_vit.models.card import CardFacts, Figure, card_text
 from wsi_vit.models.load import load_model
-from wsi_vit.models.start import ConfigStart, FolderStart
+from wsi_vit.models.start import ConfigStart, FolderStart, HubStart
 from wsi_vit.pipeline.run_folder import RunPlace
 from wsi_vit.recipe import Recipe
 from wsi_vit.store import write_whole
@@ -18,11 +20,11 @@ from wsi_vit.store import write_whole
 def about_run(place: RunPlace, data: TrainingSet) -> About:
     """Return what the report says beside the figures."""
     train = data.examples("train")
-    patients = len(set(train.patients))
+    who = so_many(len(set(train.patients)), data.unit)
     what = "tiles" if isinstance(place.recipe.source, CohortSource) else "images"
     return About(
         title=place.recipe.name,
-        trained_on=f"{patients} patients, {len(train):,} {what}",
+        trained_on=f"{who}, {so_many(len(train), what)}",
         command=_command(place.recipe),
         facts=(
             ("run", place.folder.name),
@@ -33,12 +35,16 @@ def about_run(place: RunPlace, data: TrainingSet) -> About:
 
 def write_card(place: RunPlace, data: TrainingSet, found: Evaluation) -> Path:
     """Write `model/card.md` with the figures of an evaluation."""
+    start, source = place.recipe.model.start, place.recipe.source
     facts = CardFacts(
         name=f"wsi-vit-{place.recipe.name}",
-        summary=_summary(place.recipe),
+        summary=_summary(place.recipe, data.unit),
         base=_base(place.recipe),
+        base_model=start.id if isinstance(start, HubStart) else None,
         dataset=place.recipe.name,
         dataset_digest=data.digest,
+        hub_dataset=source.id if isinstance(source, HubSource) else None,
+        unit=data.unit,
         estimate=found.estimate,
         metrics=_metrics(found),
         limits=(*found.warnings, *data.warnings),
@@ -67,18 +73,24 @@ def _base(recipe: Recipe) -> str:
     return f"{start.id} at {start.revision}"
 
 
-def _summary(recipe: Recipe) -> str:
+def _summary(recipe: Recipe, unit: str) -> str:
     names = ", ".join(name for name in recipe.labels.names if name != recipe.labels.background)
     verb = "Tells apart" if recipe.task == "classification" else "Outlines"
-    return f"{verb} {names} in histology images."
+    return f"{verb} {names} in {'histology ' if unit == PATIENTS else ''}images."
 
 
-def _metrics(found: Evaluation) -> Mapping[str, float | tuple[float, float, float] | None]:
-    scores: tuple[Score, ...] = found.level("tile").scores
-    return {score.name: _figure(score) for score in scores}
+def _metrics(found: Evaluation) -> Mapping[str, Figure]:
+    """Return the figures over all examples, then the means that others define otherwise."""
+    ours = {score.name: _figure(score) for score in found.level("tile").scores}
+    others = {
+        f"{score.name} ({definition.name})": _figure(score)
+        for definition in found.definitions[1:]
+        for score in definition.scores
+    }
+    return {**ours, **others}
 
 
-def _figure(score: Score) -> float | tuple[float, float, float] | None:
+def _figure(score: Score) -> Figure:
     if score.value is None or score.low is None or score.high is None:
         return score.value
     return (score.value, score.low, score.high)
