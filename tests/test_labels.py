@@ -187,3 +187,43 @@ def test_what_was_exported_reads_back_as_it_was(ids: np.ndarray) -> None:
     )
 
     assert np.array_equal(reader.narrow(exported, other=9), ids)
+
+
+LISTED = {"Wall": 1, "windowpane": 9, "window": 9, "door": 15, "screen-door": 59}
+
+
+def named(*sources: tuple[str, ...] | tuple[int, ...]) -> LabelMap:
+    """Background, and a class of each of some sources."""
+    rest = LabelClass(name="background", colour="#000000")
+    kept = [
+        LabelClass(name=f"c{place}", source=source, colour="#ffffff")
+        for place, source in enumerate(sources)
+    ]
+    return LabelMap(classes=(rest, *kept), background="background")
+
+
+def test_names_are_resolved_by_a_sources_own_list_as_they_are_compared() -> None:
+    resolved = named(("wall",), ("Screen_Door", "WINDOW", "windowpane")).resolved(LISTED)
+    assert [item.source for item in resolved.classes] == [("background",), (1,), (59, 9)]
+    assert resolved.id_of_source(9) == 2
+    assert resolved.narrow(np.array([[1, 9], [59, 2]]), other=0).tolist() == [[1, 2], [2, 0]]
+
+
+def test_resolving_tells_all_that_the_list_lacks_with_near_names() -> None:
+    with pytest.raises(LabelError) as caught:
+        named(("windwo", "wall"), (15, 77)).resolved(LISTED)
+    assert "2 sources" in str(caught.value)
+    assert "c0: the list has no 'windwo', but window, windowpane" in str(caught.value)
+    assert "c1: the list has no id 77" in str(caught.value)
+
+
+def test_one_thing_in_two_classes_is_refused_by_whatever_names() -> None:
+    with pytest.raises(LabelError, match="id 9 is gathered twice: c0 by 'window', c1 by 9"):
+        named(("window",), (9,)).resolved(LISTED)
+
+
+def test_a_background_that_gathers_by_name_must_be_in_the_list() -> None:
+    labels = named(("wall",))
+    sky = labels.classes[0].model_copy(update={"source": ("sky",)})
+    with pytest.raises(LabelError, match="background: the list has no 'sky'"):
+        LabelMap(classes=(sky, labels.classes[1]), background="background").resolved(LISTED)
