@@ -12,6 +12,7 @@ from wsi_vit.datasets.splits import (
     PatientSplit,
     RegionSplit,
     Rows,
+    SiteSplit,
     assert_disjoint,
     place,
 )
@@ -203,3 +204,56 @@ def test_an_allocation_gives_each_part_its_quota() -> None:
     assert sorted(Counter(parts.values()).items()) == [("a", 9), ("b", 5), ("c", 3)]
     with pytest.raises(ValueError, match="2 units for 3 parts"):
         allocate(units[:2], {"a": 0.5, "b": 0.3, "c": 0.2}, seed=0)
+
+
+class TestWholeSites:
+    def table(self) -> Rows:
+        patients = [f"{site}{p}" for site in "abc" for p in range(6) for _ in range(2)]
+        return rows(patients, [0, 1] * 18, sites=[name[0] for name in patients])
+
+    def test_named_sites_judge_and_patients_of_the_others_learn(self) -> None:
+        table = self.table()
+        placed = place(table, SiteSplit(test=("b",), validation=0.25))
+        assert set(table.sites[placed == "test"]) == {"b"}
+        assert (placed == "test").sum() == 12
+        assert len(set(table.patients[placed == "validation"])) == 3
+        assert_disjoint(table.patients.tolist(), placed.tolist())
+        again = place(table, SiteSplit(test=("b",), validation=0.25))
+        assert np.array_equal(placed, again)
+        swapped = place(table, SiteSplit(test=("a", "c"), validation=0.25))
+        assert set(table.sites[swapped != "test"]) == {"b"}
+
+    def test_an_unlabelled_example_is_in_no_split(self) -> None:
+        table = self.table()
+        table.usable[[0, 12]] = False
+        placed = place(table, SiteSplit(test=("b",)))
+        assert placed[0] == placed[12] == ""
+
+    @pytest.mark.parametrize(
+        ("test", "complaint"),
+        [
+            (("d",), r"not in the data.*Got: d\. Known: a, b, c"),
+            (("a", "b", "c"), "nothing is left to learn from"),
+        ],
+    )
+    def test_sites_that_cannot_judge_are_refused(
+        self, test: tuple[str, ...], complaint: str
+    ) -> None:
+        with pytest.raises(DatasetError, match=complaint):
+            place(self.table(), SiteSplit(test=test))
+
+    def test_a_patient_without_a_site_or_with_two_is_refused(self) -> None:
+        for sites in (["a", "b", ""], ["a", "b", "b"]):
+            patients = ["p", "q", "r"] if "" in sites else ["p", "p", "r"]
+            with pytest.raises(DatasetError, match="one site for each patient"):
+                place(rows(patients, [0, 1, 0], sites=sites), SiteSplit(test=("b",)))
+
+    def test_too_few_patients_elsewhere_are_refused(self) -> None:
+        table = rows(["p", "q", "r"], [0, 1, 0], sites=["a", "b", "b"])
+        with pytest.raises(DatasetError, match="Too few labelled patients"):
+            place(table, SiteSplit(test=("b",)))
+
+    @pytest.mark.parametrize("test", [(), ("a", "a")])
+    def test_no_site_or_one_twice_is_refused(self, test: tuple[str, ...]) -> None:
+        with pytest.raises(ValidationError, match=r"at least 1|named twice"):
+            SiteSplit(test=test)

@@ -100,7 +100,7 @@ def _shifted(census: Census, reader: TargetReader) -> Iterator[str]:
             f"{_REDUCED}"
         )
         return
-    if IGNORE_ID in found:  # what `reduce_labels` makes of 0 is one below 0
+    if IGNORE_ID in found and not found <= {0, IGNORE_ID}:  # `reduce_labels` makes 255 of -1
         found = found - {IGNORE_ID} | {-1}
     listed = {n for item in reader.labels.classes for n in item.sources if isinstance(n, int)}
     now = len(listed & found)
