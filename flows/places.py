@@ -57,10 +57,17 @@ def places_here(runs: int, settings: Settings) -> list[Place]:
     return divided(
         runs,
         cards=_allowed(visible_cards(), settings.device),
-        cores=len(os.sched_getaffinity(0)),
+        cores=_cores(),
         workers=settings.workers,
         most_threads=int(most) if most.isdigit() else None,
     )
+
+
+def _cores() -> int:
+    """Count the cores that this process may use, where the system says so, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _allowed(cards: Sequence[str], device: str | None) -> Sequence[str]:

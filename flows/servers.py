@@ -23,7 +23,8 @@ from wsi_vit.settings import Settings
 from wsi_vit.store import write_whole
 
 _HOST = "127.0.0.1"
-_PATIENCE_S = 120
+_PATIENCE_S = 300
+"""A server that is alive may take its time on a busy computer; one that dies ends the wait."""
 _GRACE_S = 15
 
 

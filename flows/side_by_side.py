@@ -20,10 +20,11 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
 from prefect.logging import get_run_logger
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 from prefect.tasks import Task
 
 from flows.alone import ENDED, End
@@ -36,6 +37,8 @@ from wsi_vit.training.supervisor import SupervisorSection, supervise
 
 _PATIENCE = SupervisorSection(grace_s=40.0, poll_s=0.5)
 """A run gives the trainer that it supervises 25 s for a checkpoint, and then ends itself."""
+_LOOK_S = 10.0
+"""Between two looks at whether a run was cancelled."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def _run_in_place(name: str, asked: Asked, yard: _Yard) -> Ran:
 def _run(name: str, asked: Asked, place: Place, yard: _Yard) -> End:
     """Run one flow in a process of its own; return how it ended."""
     run_id, journal = _created(name, asked), yard.folder / f"{name}.jsonl"
-    followed = _Followed(Bar(name), yard)
+    followed = _Followed(Bar(name), run_id, yard)
     try:
         supervise(
             _command(asked.flow, run_id, place, journal),
@@ -133,25 +136,49 @@ def _run(name: str, asked: Asked, place: Place, yard: _Yard) -> End:
         _refuse_stopped(yard)
         followed.end = End(completed=False, message=str(error))
     finally:
-        _close(run_id)
+        _close(run_id, followed.ended_by)
     return followed.end
 
 
 class _Followed:
-    """What a run's journal has said so far."""
+    """What a run's journal has said so far, and whether somebody wants the run to end."""
 
-    def __init__(self, bar: Bar, yard: _Yard) -> None:
-        self._bar, self._yard = bar, yard
+    def __init__(self, bar: Bar, run_id: UUID, yard: _Yard) -> None:
+        self._bar, self._run_id, self._yard = bar, run_id, yard
+        self._looked = time.monotonic()
+        self._cancelled = False
         self.end = End(completed=False, message="it ended without a word")
 
+    @property
+    def ended_by(self) -> State[Any]:
+        """The state of a run whose process could not say how it ended."""
+        if self._cancelled or self._yard.stop.is_set():
+            return Cancelled(message="Stopped with all its processes; a checkpoint is kept.")
+        return Crashed(message="Its process was ended before it could say why.")
+
     def hear(self, line: str) -> None:
-        """Take a line of the journal; an empty one is a mere sign of life."""
+        """Take a line of the journal; an empty one is a mere sign of life.
+
+        Raises:
+            Stopped: This run, or the one that started it, is cancelled.
+        """
         _refuse_stopped(self._yard)
+        self._refuse_cancelled()
         record = json.loads(line) if line else {}
         if record.get("kind") == PROGRESS:
             self._bar.show(Step.model_validate(record["payload"]))
         elif record.get("kind") == ENDED:
             self.end = End.model_validate(record["payload"])
+
+    def _refuse_cancelled(self) -> None:
+        """Heed a cancellation of this run alone: no worker of Prefect's has it, so none would."""
+        if time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        state = _state_of(self._run_id)
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            self._cancelled = True
+            raise Stopped("The run was cancelled", remedy="Start it again to go on")
 
 
 def _refuse_stopped(yard: _Yard) -> None:
@@ -184,13 +211,22 @@ def _created(name: str, asked: Asked) -> UUID:
     return run.id
 
 
-def _close(run_id: UUID) -> None:
-    """Say on the server that a run ended whose process could not say so itself."""
+def _state_of(run_id: UUID) -> State[Any] | None:
+    """Ask the server; None where it is away, which ends no run."""
     try:
         with get_client(sync_client=True) as client:
-            state = client.read_flow_run(run_id).state
-            if state is None or not state.is_final():
-                lost = Crashed(message="Its process was ended before it could say why.")
-                client.set_flow_run_state(run_id, lost, force=True)
-    except httpx.HTTPError as error:  # what the run came to counts, not what the server heard
-        get_run_logger().warning("Prefect does not know how run %s ended: %s", run_id, error)
+            return client.read_flow_run(run_id).state
+    except httpx.HTTPError as error:
+        get_run_logger().warning("Prefect does not say how run %s is: %s", run_id, error)
+        return None
+
+
+def _close(run_id: UUID, ended_by: State[Any]) -> None:
+    """Say on the server how a run ended whose process could not say so itself."""
+    state = _state_of(run_id)
+    if state is None or state.is_completed() or state.is_failed():
+        return
+    if state.is_final() and not ended_by.is_cancelled():
+        return
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, ended_by, force=True)

@@ -30,7 +30,7 @@ class Stack:
             text=True,
             cwd=self.folder,
             env=self.environment,
-            timeout=400,
+            timeout=900,
             check=False,
         )
 

@@ -54,7 +54,7 @@ def images_at(folder: Path, *, seed: int) -> Path:
     return folder
 
 
-def asked(folder: Path, runs: dict[str, Path], *, data: dict[str, Path]) -> list[str]:
+def asked(runs: dict[str, Path], *, data: dict[str, Path]) -> list[str]:
     pairs = [f"subsets={','.join(runs)}"]
     pairs += [f"{name}.recipe={recipe}" for name, recipe in runs.items()]
     pairs += [f"{name}.data={place}" for name, place in data.items()]
@@ -76,7 +76,7 @@ def ran(stack: Stack) -> dict[str, Any]:
         "sidewalk": images_at(folder / "street", seed=2),
         "crack": folder / "empty",
     }
-    result = stack.call("trigger", "train-all", *asked(folder, runs, data=data), "--watch")
+    result = stack.call("trigger", "train-all", *asked(runs, data=data), "--watch")
     (place,) = (stack.folder / "runs" / "train-all").iterdir()
     return {"result": result, "place": place}
 
@@ -128,40 +128,52 @@ def test_each_is_a_flow_run_of_its_own_below_the_one_that_was_asked_for(
     children = {name: run for name, run in runs.items() if run["parent_task_run_id"]}
 
     assert parent["state_type"] == "FAILED"
-    states = {Path(name).stem: run["state_type"] for name, run in children.items()}
-    assert states == {"rooms": "COMPLETED", "street": "COMPLETED", "walls": "FAILED"}
+    assert {name: run["state_type"] for name, run in children.items()} == {
+        "train rooms": "COMPLETED",
+        "train street": "COMPLETED",
+        "train walls": "FAILED",
+    }
 
 
-def test_a_cancelled_run_leaves_no_process_behind(stack: Stack, ran: dict[str, Any]) -> None:
-    folder = ran["place"].parents[2] / "scenes"
-    recipe = recipe_at(folder, "endless", epochs=100_000)
-    words = asked(folder, {"crack": recipe}, data={"crack": folder / "rooms"})
-    stack.done("trigger", "train-all", *words)
-    family = training_family(stack.folder / "runs" / "endless")
+def test_who_is_cancelled_leaves_no_process_behind_first_one_run_and_then_all(
+    stack: Stack, ran: dict[str, Any]
+) -> None:
+    folder, trained = stack.folder / "scenes", stack.folder / "runs"
+    runs = {
+        name: recipe_at(folder, f"endless_{name}", epochs=10**5) for name in ("crack", "ade20k")
+    }
+    data = dict.fromkeys(runs, folder / "rooms")
+    stack.done("trigger", "train-all", *asked(runs, data=data))
+    crack, ade20k = (family_of(trained / recipe.stem) for recipe in runs.values())
 
-    (run,) = stack.api(
-        "flow_runs/filter",
-        flow_runs={
-            "state": {"type": {"any_": ["RUNNING"]}},
-            "parent_task_run_id": {"is_null_": True},
-        },
-    )
-    cancelling = {"type": "CANCELLING", "name": "Cancelling"}
-    stack.api(f"flow_runs/{run['id']}/set_state", state=cancelling)
+    cancel(stack, "train endless_crack")
+    _, left = psutil.wait_procs(crack, timeout=120)
+    assert left == []
+    assert all(process.is_running() for process in ade20k)
 
-    _, alive = psutil.wait_procs(family, timeout=90)
-    assert alive == []
-    assert any((stack.folder / "runs" / "endless").glob("*/checkpoints/*"))  # it had its grace
+    cancel(stack, "train crack, ade20k")
+    _, left = psutil.wait_procs(ade20k, timeout=120)
+    assert left == []
+    for recipe in runs.values():
+        assert list((trained / recipe.stem).glob("*/checkpoints/*"))  # each had its grace
+    states = {r["name"]: r["state_type"] for r in stack.api("flow_runs/filter", limit=50)}
+    assert states["train endless_crack"] == states["train endless_ade20k"] == "CANCELLED"
 
 
-def training_family(runs: Path) -> list[psutil.Process]:
+def cancel(stack: Stack, name: str) -> None:
+    (run,) = [run for run in stack.api("flow_runs/filter", limit=50) if run["name"] == name]
+    stack.api(f"flow_runs/{run['id']}/set_state", state={"type": "CANCELLING"})
+
+
+def family_of(runs: Path) -> list[psutil.Process]:
     """Wait until a trainer has done an epoch; return it and all that leads to it from train-all."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         journals = [path.read_text() for path in runs.glob("*/journal.jsonl")]
         if any('"epoch"' in journal for journal in journals):
             (trainer,) = [p for p in psutil.process_iter(["cmdline"]) if trains(p, runs)]
             above = [p for p in trainer.parents() if "flows.alone" in " ".join(p.cmdline())]
+            assert len(above) == 2  # the flow run, and its guard
             return [trainer, *above]
         time.sleep(0.2)
     raise AssertionError("the trainer never finished an epoch")
@@ -169,4 +181,4 @@ def training_family(runs: Path) -> list[psutil.Process]:
 
 def trains(process: psutil.Process, runs: Path) -> bool:
     words = process.info["cmdline"] or []
-    return words[1:4] == ["-m", "wsi_vit", "train"] and words[4].startswith(str(runs))
+    return words[1:4] == ["-m", "wsi_vit", "train"] and words[4].startswith(f"{runs}/")
