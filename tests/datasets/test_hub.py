@@ -15,11 +15,13 @@ from PIL import Image as Pillow
 from tests.datasets.test_scenes import built, label_map
 from wsi_vit.datasets.build import build_from_images
 from wsi_vit.datasets.hub import HubSource
+from wsi_vit.datasets.hub_stream import keep_rows
 from wsi_vit.datasets.reading import open_dataset
 from wsi_vit.datasets.splits import CohortSplit, PatientSplit
 from wsi_vit.errors import DatasetError, LabelError
 from wsi_vit.labels import LabelClass, LabelMap
 from wsi_vit.store import Store
+from wsi_vit.store.hub import NotOnThisMachine
 
 COMMIT = "c" * 40
 CLASSES = LabelMap.model_validate(
@@ -274,3 +276,66 @@ def test_what_the_hubs_library_writes_itself_is_read(tmp_path: Path) -> None:
     images = streets(tmp_path).find()
     assert [image.image_bytes() for image in images] == [image for image, _ in pairs]
     assert np.array_equal(images[2].source_ids(), np.asarray(Pillow.open(BytesIO(pairs[2][1]))))
+
+
+def test_what_we_publish_ourselves_is_read_back_to_the_same_masks(
+    sidewalk: Path, store: Store
+) -> None:
+    from wsi_vit.datasets.publish import Listing, Pseudonyms, export_dataset
+
+    labels = label_map("human-person", "vehicle-car")
+    ours = built(streets(sidewalk, unknown="background"), labels, store, CohortSplit())
+    published = export_dataset(
+        ours,
+        listing=Listing(repo="lab/streets", licence="cc0-1.0"),
+        pseudonyms=Pseudonyms(b"k" * 32),
+        store=store,
+    )
+    again = built(streets(published.folder), labels, store, CohortSplit())
+    assert again.facts["source"]["gathered"]["vehicle-car"] == [2]
+    for before, after in zip(ours.examples("train"), again.examples("train"), strict=True):
+        assert np.array_equal(before.image, after.image)
+        assert np.array_equal(before.target, after.target)
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """A set that is no parquet file: pictures in folders of classes."""
+    root = tmp_path / "pictures"
+    for number in range(4):
+        folder = root / "train" / ("Stroma", "Tumour")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(street(number)[0])
+    (root / "id2label.json").write_text('{"0": "Stroma", "1": "Tumour"}')
+    return root
+
+
+def test_a_set_without_parquet_is_drawn_once_and_read_as_a_copy(
+    picture_folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "home/wsi-vit/lab--streets--main"
+    keep_rows(str(picture_folder), copy, lists=picture_folder)
+    images = streets(copy).find()
+    assert sorted(image.image_bytes() for image in images) == sorted(
+        street(number)[0] for number in range(4)
+    )
+    assert sorted(image.word for image in images) == ["Stroma", "Stroma", "Tumour", "Tumour"]
+    assert streets(copy).names() == {"Stroma": 0, "Tumour": 1}
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+def test_a_drawn_copy_is_found_offline_and_its_lack_is_told(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    with pytest.raises(DatasetError, match="HF_HUB_OFFLINE is set"):
+        streets(None, access="stream").find()
+    keep_rows(str(picture_folder), tmp_path / "home/wsi-vit/lab--streets--main")
+    assert len(streets(None, access="stream").find()) == 4
+
+
+def test_a_set_that_cannot_be_drawn_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotOnThisMachine, match="cannot be drawn"):
+        keep_rows(str(tmp_path / "empty"), tmp_path / "home/copy")
+    assert list((tmp_path / "home").iterdir()) == []

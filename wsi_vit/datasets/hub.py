@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from wsi_vit.cohort import Split
+from wsi_vit.datasets.hub_stream import drawn
 from wsi_vit.datasets.images import (
     EncodedMask,
     ImageSource,
@@ -31,7 +32,8 @@ from wsi_vit.store.hub import HUB_ID, NotOnThisMachine, Repository
 if TYPE_CHECKING:
     from datasets import Features
 
-_WANTED = ("*.parquet", "*id2label.json", "README.md")
+_LISTS = ("*id2label.json", "README.md")
+_WANTED = ("*.parquet", *_LISTS)
 _IMAGE_WORDS = ("image", "pixel_values", "img", "picture", "photo")
 _MASK_WORDS = ("mask", "label", "labels", "annotation", "annotated", "segmentation", "label_map")
 
@@ -55,6 +57,8 @@ class HubSource(ImageSource):
     """Such as `segments/sidewalk-semantic`."""
     revision: str = "main"
     """A branch, a tag or, for reproducible runs, a commit."""
+    access: Literal["files", "stream"] = "files"
+    """`stream` draws the rows of sets that are no parquet files, once, and keeps them."""
     config: str | None = None
     """Which of several configurations; absent: the only one."""
     image: str | None = None
@@ -117,8 +121,11 @@ class HubSource(ImageSource):
         """
         if self.root is not None:
             return existing(self.root)
-        wanted = Repository(id=self.id, revision=self.revision, kind="dataset", wanted=_WANTED)
+        files = _WANTED if self.access == "files" else _LISTS
+        wanted = Repository(id=self.id, revision=self.revision, kind="dataset", wanted=files)
         try:
+            if self.access == "stream":
+                return drawn(wanted, self.config)
             return wanted.folder(_is_whole)
         except (NotOnThisMachine, ValueError) as error:
             raise DatasetError(
@@ -141,8 +148,9 @@ class HubSource(ImageSource):
                 remedy="Try `revision: refs/convert/parquet`, the hub's own conversion",
             )
         configs = sorted({part.config for part in parts})
-        wanted = self.config if self.config is not None else configs[0]
-        if wanted not in configs or (self.config is None and len(configs) > 1):
+        named = None if self.access == "stream" else self.config  # one was drawn
+        wanted = named if named is not None else configs[0]
+        if wanted not in configs or (named is None and len(configs) > 1):
             raise DatasetError(
                 "Which configuration is meant cannot be told",
                 got=self.config,
