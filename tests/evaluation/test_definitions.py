@@ -111,6 +111,8 @@ def test_a_report_speaks_of_the_datasets_own_units_and_unseen_sites(run: Path) -
     assert headline_sentence(found).startswith(
         "On 5 runs of five frames of sites not seen in training (5 images) "
     )
+    one = found.model_copy(update={"estimate": "unseen site"})
+    assert "of one site not seen in training" in headline_sentence(one)
     assert "Only 5 runs of five frames" in page
     assert "bootstrap over 5 runs of five frames" in page
     assert "patient" not in page.split("</style>")[1]

@@ -66,8 +66,11 @@ def summarise(plan: Plan, rows: Rows, placed: Placement, counts: NDArray[np.int6
 
 def _estimate(plan: Plan) -> str:
     """Return what scores on the test split speak of."""
-    special = {"regions": "regions of one patient", "sites": "unseen sites"}
-    return special.get(plan.split.kind, f"unseen {plan.unit}")
+    if isinstance(plan.split, RegionSplit):
+        return "regions of one patient"
+    if isinstance(plan.split, SiteSplit):
+        return "unseen sites" if len(plan.split.test) > 1 else "unseen site"
+    return f"unseen {plan.unit}"
 
 
 def _keys(plan: Plan, rows: Rows) -> list[str]:

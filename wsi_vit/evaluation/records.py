@@ -16,8 +16,8 @@ from wsi_vit.store import canonical_json, write_whole
 REGIONS = "regions of one patient"
 """The one estimate that speaks of nobody unseen."""
 
-UNSEEN_SITES = "unseen sites"
-"""Whole hospitals, or video sequences, that training has not seen."""
+UNSEEN_SITES = {"unseen sites": "sites", "unseen site": "one site"}
+"""Estimates on whole hospitals, or video sequences, that training has not seen, and their words."""
 
 Estimate = Annotated[str, Field(pattern=rf"^(unseen .+|{REGIONS})$")]
 """What the figures speak of: `unseen patients`, `unseen sites`, `unseen runs of five frames` (what

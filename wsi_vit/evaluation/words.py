@@ -92,7 +92,8 @@ def definition_sentences(evaluation: Evaluation) -> str:
     if not evaluation.definitions:
         return ""
     said = [_COMPARES[definition.name] for definition in evaluation.definitions[1:]]
-    return " ".join(["Compare a score only with one of the same definition.", *said])
+    ours = "Ours: background is no class of the means, and its pixels count."
+    return " ".join(["Compare a score only with one of the same definition.", ours, *said])
 
 
 def best_baseline(evaluation: Evaluation) -> Baseline | None:
@@ -135,6 +136,6 @@ def _whom(evaluation: Evaluation) -> str:
         return f"On the very {unit} it has learned from ({size})"
     if evaluation.split == "validation":
         return f"On {so_many(count, unit)} whose figures chose the weights ({size})"
-    if evaluation.estimate == UNSEEN_SITES:
-        return f"On {so_many(count, unit)} of sites not seen in training ({size})"
+    if sites := UNSEEN_SITES.get(evaluation.estimate):
+        return f"On {so_many(count, unit)} of {sites} not seen in training ({size})"
     return f"On {so_many(count, unit, which='unseen')} ({size})"
