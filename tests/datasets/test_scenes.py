@@ -195,11 +195,12 @@ def put_frame(root: Path, folder: str, name: str, fill: int = 8) -> None:
 
 def test_frames_of_a_sequence_go_in_runs_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for number in (5, 40, 300, 7, 11, 100, 2000):
-        put_frame(tmp_path, "train", f"Seq05VD_f{number:05}")
+        put_frame(tmp_path, "train", f"Seq05VD_f{number}")
     put_frame(tmp_path, "val", "Seq05VD_f00006")
     images = CamVidSource(root=tmp_path).find()
     runs = [image.patient for image in images]
     assert runs == [*["Seq05VD-train-000"] * 5, *["Seq05VD-train-001"] * 2, "Seq05VD-val-000"]
+    assert [int(image.slide_id[9:]) for image in images[:-1]] == [5, 7, 11, 40, 100, 300, 2000]
     assert {image.site for image in images} == {"Seq05VD"}
     assert [image.given for image in images] == [*["train"] * 7, "validation"]
     shorter = CamVidSource(root=tmp_path, run_frames=2).find()
