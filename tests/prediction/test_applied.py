@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.prediction.colours import LABELS
+from tests.prediction.colours import LABELS, applied, painted
 from wsi_vit.errors import ModelError
 from wsi_vit.models.classifier import ClassifierSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.prediction.applied import load_applied, model_digest
+from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.slides.grid import GridSection
 from wsi_vit.slides.tiles import TilesSection
 
@@ -71,6 +72,29 @@ def test_a_tiling_of_another_version_is_refused(folder: Path) -> None:
     (folder / "tiles.json").write_text(json.dumps({"grid": {"tile_px": 64}}))
     with pytest.raises(ModelError, match="tiling"):
         load_applied(folder)
+
+
+def test_a_model_brings_along_how_it_is_applied(folder: Path) -> None:
+    assert load_applied(folder).section == PredictionSection()
+    asked = PredictionSection(overlap=0.5, average="flips")
+    (folder / "prediction.json").write_text(asked.model_dump_json())
+
+    assert load_applied(folder).section == asked
+
+
+def test_settings_of_another_version_are_refused_and_the_fault_is_named(folder: Path) -> None:
+    (folder / "prediction.json").write_text(json.dumps({"average": "twirls"}))
+    with pytest.raises(ModelError, match=r"prediction\.json .*average"):
+        load_applied(folder)
+
+
+def test_the_class_of_a_pixel_is_the_one_with_the_best_score() -> None:
+    model = applied()
+    images = [painted(np.arange(12, dtype=np.uint8).reshape(3, 4) % 3)] * 2
+    ids = model.class_ids(images)
+
+    assert ids.dtype == np.uint8
+    np.testing.assert_array_equal(ids, model.scores(images).argmax(1))
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -101,6 +101,57 @@ def test_the_same_sheet_has_the_same_bytes() -> None:
     assert one.tobytes() == other.tobytes()
 
 
+def test_a_name_wider_than_the_picture_widens_the_sheet() -> None:
+    long = LegendEntry(
+        1, "#0072b2", "a class whose name is far longer than any picture is wide" * 2
+    )
+    sheet = draw_sheet(Heading("t"), [Panel("p", GREY)], [long])
+    right = np.asarray(sheet)[:, -28:]
+
+    assert sheet.width > 900
+    assert (right == 255).all()  # the margin: nothing is cut at the edge
+
+
+def test_a_long_title_loses_its_middle_and_keeps_its_end() -> None:
+    def title(name: str) -> np.ndarray:
+        return np.asarray(draw_sheet(Heading(name), [Panel("p", GREY)], class_legend(LABELS)))[:60]
+
+    one, other = (title("frame_" * 40 + end) for end in ("0001.png", "0002.png"))
+
+    assert (one != other).any()
+    assert (one[:, -28:] == 255).all()
+
+
+def test_ids_are_written_inside_their_class() -> None:
+    ids = np.zeros((300, 400), np.uint8)
+    ids[100:180, 200:300] = 1
+    grey = np.full((300, 400, 3), 200, np.uint8)
+    shown = overlay(grey, ids, LABELS)
+    inside = shown[102:178, 202:298].reshape(-1, 3)
+    plain = (grey[0, 0] / 2 + LABELS.colours[1] / 2).round()
+
+    assert (inside != plain).any(axis=1).sum() > 300
+
+
+def test_a_class_of_thin_lines_is_drawn_in_its_full_colour_and_not_hidden_by_a_number() -> None:
+    labels = LABELS.model_copy(update={"background": "tumour"})
+    ids = np.zeros((200, 300), np.uint8)
+    ids[99:101] = 2
+    shown = overlay(GREY, ids, labels)
+
+    assert (shown[99:101] == LABELS.colours[2]).all()
+    assert (shown[:90] == GREY[:90]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2, 3)])
+def test_the_thinnest_pictures_are_drawn(shape: tuple[int, int]) -> None:
+    shown = overlay(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), LABELS)
+    sheet = draw_sheet(Heading("t"), [Panel("p", shown)] * 2, class_legend(LABELS))
+
+    assert shown.shape == (*shape, 3)
+    assert sheet.width >= 460
+
+
 @pytest.mark.parametrize(("colour", "ink"), [("#ffffff", "#1a1f26"), ("#0072b2", "#ffffff")])
 def test_ink_stands_out(colour: str, ink: str) -> None:
     assert readable_on(colour) == ink

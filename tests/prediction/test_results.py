@@ -77,8 +77,17 @@ def test_iou_counts_only_where_both_are_known() -> None:
 def test_speed_settings_shape_nothing() -> None:
     slow = PredictionSection(batch_size=1, memory_mb=32)
 
-    assert slow.shaping() == PredictionSection().shaping()
-    assert PredictionSection(overlap=0.5).shaping() != slow.shaping()
+    assert slow.shaping("slides") == PredictionSection().shaping("slides")
+    assert PredictionSection(overlap=0.5).shaping("slides") != slow.shaping("slides")
+
+
+def test_what_only_slides_know_shapes_no_picture_and_the_other_way_round() -> None:
+    outlines, tiles = PredictionSection(min_area_um2=5), PredictionSection(tile_px=480)
+
+    assert outlines.shaping("pictures") == PredictionSection().shaping("pictures")
+    assert tiles.shaping("slides") == PredictionSection().shaping("slides")
+    assert tiles.shaping("pictures") != PredictionSection().shaping("pictures")
+    assert outlines.shaping("slides") != PredictionSection().shaping("slides")
 
 
 def test_provenance_names_what_took_part() -> None:

@@ -14,13 +14,12 @@ def blended(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Blend (rows, columns, classes, side, side) band by band."""
     classes, side = tiles.shape[2:4]
-    blender = BandBlender(classes=classes, width_px=width, tile_px=side, stride_px=stride)
+    blender = BandBlender(classes=classes, width_px=width, tile_px=side)
     bands = []
-    for row in tiles:
+    for index, row in enumerate(tiles):
         for column, tile in enumerate(row):
             blender.add(tile, left=column * stride)
-        bands.append(blender.finish_row())
-    bands.append(blender.finish())
+        bands.append(blender.advance(stride if index + 1 < len(tiles) else side))
     scores = np.concatenate([band.scores for band in bands], axis=1)
     return scores, np.concatenate([band.is_covered for band in bands])
 
@@ -79,9 +78,9 @@ def test_constant_scores_stay_constant(
 
 
 def test_where_no_tile_lies_nothing_is_covered() -> None:
-    blender = BandBlender(classes=1, width_px=12, tile_px=4, stride_px=4)
+    blender = BandBlender(classes=1, width_px=12, tile_px=4)
     blender.add(np.ones((1, 4, 4), np.float32), left=8)
-    band = blender.finish_row()
+    band = blender.advance(4)
 
     assert not band.is_covered[:, :8].any()
     assert band.is_covered[:, 8:].all()
@@ -89,13 +88,13 @@ def test_where_no_tile_lies_nothing_is_covered() -> None:
 
 
 def test_a_tile_is_cut_off_at_both_sides() -> None:
-    blender = BandBlender(classes=1, width_px=3, tile_px=4, stride_px=4)
+    blender = BandBlender(classes=1, width_px=3, tile_px=4)
     ramp = np.tile(np.arange(4, dtype=np.float32), (1, 4, 1))
     blender.add(ramp, left=-2)
     blender.add(ramp, left=2)
     blender.add(ramp, left=40)
 
-    np.testing.assert_allclose(blender.finish_row().scores[0, 0], [2, 3, 0])
+    np.testing.assert_allclose(blender.advance(4).scores[0, 0], [2, 3, 0])
 
 
 def test_the_window_is_that_of_nnunet() -> None:
@@ -108,6 +107,18 @@ def test_the_window_is_that_of_nnunet() -> None:
     assert gaussian_window(1).tolist() == [[1.0]]
 
 
-def test_gaps_between_tiles_are_refused() -> None:
-    with pytest.raises(ValueError, match="gaps"):
-        BandBlender(classes=1, width_px=8, tile_px=4, stride_px=5)
+@pytest.mark.parametrize("rows", [0, -1, 5])
+def test_gaps_between_tiles_and_standing_still_are_refused(rows: int) -> None:
+    with pytest.raises(ValueError, match="leave gaps or do not move"):
+        BandBlender(classes=1, width_px=8, tile_px=4).advance(rows)
+
+
+def test_rows_of_tiles_may_lie_at_uneven_distances() -> None:
+    blender = BandBlender(classes=1, width_px=4, tile_px=4)
+    ramps = [np.arange(top, top + 4, dtype=np.float32)[None, :, None] for top in (0, 3, 4)]
+    rows = []
+    for ramp, following in zip(ramps, (3, 1, 4), strict=True):
+        blender.add(np.broadcast_to(ramp, (1, 4, 4)), left=0)
+        rows.append(blender.advance(following).scores[0, :, 0])
+
+    np.testing.assert_allclose(np.concatenate(rows), np.arange(8), atol=1e-6)

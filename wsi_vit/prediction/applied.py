@@ -1,23 +1,31 @@
-"""A trained model, ready to be asked: on its device, with its digest and its tiling."""
+"""A trained model, ready to be asked: on its device, and with how it is meant to be applied."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from torch import Tensor
 
 from wsi_vit.errors import ModelError
+from wsi_vit.models.averaging import Average, averaged_scores
 from wsi_vit.models.folder import CONFIG, LABELS, PREPROCESSING, WEIGHTS
 from wsi_vit.models.load import load_model
 from wsi_vit.models.model import Model
+from wsi_vit.prediction.section import PredictionSection
+from wsi_vit.section import Section
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.store import digest_of, file_digest
 
 TILES = "tiles.json"
 """Beside a slide model's weights: the tiling it learnt on, so that it is applied alike."""
+PREDICTION = "prediction.json"
+"""Beside any model's weights: the settings that it is to be applied with."""
+_Saved = TypeVar("_Saved", bound=Section)
 
 Pixels = NDArray[np.uint8]
 """An RGB picture, shape (height, width, 3)."""
@@ -33,6 +41,8 @@ class AppliedModel:
     device: torch.device
     tiles: TilesSection | None = None
     """How slides were cut for its training; absent for models of plain pictures."""
+    section: PredictionSection = field(default_factory=PredictionSection)
+    """How it is meant to be applied."""
 
     def tiling(self) -> TilesSection:
         """Return at which resolution and tile size slides are read.
@@ -48,22 +58,39 @@ class AppliedModel:
             )
         return self.tiles
 
-    def scores(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+    def scores(self, images: Sequence[Pixels], *, average: Average = "none") -> NDArray[np.float32]:
         """Return the scores of pictures of one size, (B, classes) or (B, classes, H, W).
 
         Raises:
             ModelError: The scores have another shape, or are not finite.
         """
-        stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
         with torch.inference_mode():
-            scores = self.model.scores(stacked.to(self.device)).float().cpu().numpy()
+            return self._checked(images, average).cpu().numpy()
+
+    def class_ids(
+        self, images: Sequence[Pixels], *, average: Average = "none"
+    ) -> NDArray[np.uint8]:
+        """Return the training id of each pixel of pictures of one size, (B, H, W).
+
+        The best class is found where the scores are: far fewer bytes leave the device.
+
+        Raises:
+            ModelError: The scores have another shape, or are not finite.
+        """
+        with torch.inference_mode():
+            return self._checked(images, average).argmax(1).to(torch.uint8).cpu().numpy()
+
+    def _checked(self, images: Sequence[Pixels], average: Average) -> Tensor:
+        stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        scores = averaged_scores(self.model, stacked.to(self.device), average)
         expected = (len(images), len(self.model.labels))
         if self.model.task == "segmentation":
             expected += images[0].shape[:2]
-        if scores.shape != expected or not np.isfinite(scores).all():
+        finite = bool(torch.isfinite(scores).all())
+        if scores.shape != expected or not finite:
             raise ModelError(
                 "The model's scores cannot be used",
-                got=f"{scores.shape}, finite: {bool(np.isfinite(scores).all())}",
+                got=f"{tuple(scores.shape)}, finite: {finite}",
                 known=[f"finite {expected}"],
                 remedy="Train it again; its loss was probably not finite",
             )
@@ -78,7 +105,7 @@ def load_applied(folder: Path, *, tiles: TilesSection | None = None) -> AppliedM
         tiles: Cut slides like this, whatever the folder says.
 
     Raises:
-        ModelError: The folder is no model, is damaged, or its tiling cannot be read.
+        ModelError: The folder is no model, or is damaged, what lies beside its weights included.
     """
     model = load_model(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -88,12 +115,15 @@ def load_applied(folder: Path, *, tiles: TilesSection | None = None) -> AppliedM
         model=model,
         digest=model_digest(folder),
         device=device,
-        tiles=tiles or _saved_tiling(folder / TILES),
+        tiles=tiles or _saved(TilesSection, folder / TILES),
+        section=_saved(PredictionSection, folder / PREDICTION) or PredictionSection(),
     )
 
 
 def model_digest(folder: Path) -> str:
-    """Return the sha256 over the files that decide what a saved model says.
+    """Return the sha256 over the files that decide what a saved model says of given pixels.
+
+    How pixels are read and scores put together (tiling, settings) is recorded beside it.
 
     Raises:
         ModelError: One of them is missing.
@@ -109,14 +139,15 @@ def model_digest(folder: Path) -> str:
     return digest_of({name: file_digest(folder / name) for name in names})
 
 
-def _saved_tiling(path: Path) -> TilesSection | None:
+def _saved(kind: type[_Saved], path: Path) -> _Saved | None:
     if not path.is_file():
         return None
     try:
-        return TilesSection.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
+        faults = (".".join(map(str, fault["loc"])) or "all of it" for fault in error.errors())
         raise ModelError(
-            f"The saved tiling does not fit this version ({error.error_count()} values)",
+            f"{path.name} beside the weights does not fit this version ({', '.join(faults)})",
             got=path,
             remedy="Apply the model with the version of wsi-vit that trained it",
         ) from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wsi_vit.datasets.example import Task
 from wsi_vit.geometry import Region
 from wsi_vit.prediction.section import PredictionSection
+from wsi_vit.prediction.stitch import Stripe, cut_stripes
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.tiles import TilesSection, plan_tiles
 from wsi_vit.slides.tissue import TissueMask
@@ -70,14 +71,6 @@ class PlannedTile:
     region: Region
     tissue: float
     """Share of it that is tissue; 0 where the overview could not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stripe:
-    """Columns [left, right) of the map, stitched together."""
-
-    left: int
-    right: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +135,6 @@ def stripes(canvas: Canvas, *, classes: int, memory_mb: int) -> Iterator[Stripe]
     patch, stride = canvas.patch_px, canvas.stride_px
     held = 4 * (classes + 1) * (patch + 2 * stride)  # sums, weights, and the rows leaving them
     column_bytes = held + (classes + 1) * (SHARD_PX + stride)  # and the rows of an unfilled shard
-    width = max(1, int(memory_mb * 1e6 / column_bytes) // SHARD_PX) * SHARD_PX
-    for left in range(0, canvas.width_px, width):
-        yield Stripe(left, min(left + width, canvas.width_px))
+    return cut_stripes(
+        canvas.width_px, column_bytes=column_bytes, memory_mb=memory_mb, unit_px=SHARD_PX
+    )

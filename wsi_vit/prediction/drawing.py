@@ -1,5 +1,6 @@
 """Panels, legend and scale bar on one white sheet, drawn with Pillow: same input, same bytes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,8 @@ INK, QUIET, PAPER, FRAME = "#1a1f26", "#5b6570", "#ffffff", "#c9ced4"
 _MARGIN, _GAP = 28, 20
 _TINT = 0.5
 _STEPS = (1, 2, 5)
+_COARSE = 3
+"""Where a class is widest is looked for on every third pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def draw_sheet(
     height, width = panels[0].picture.shape[:2]
     stacked = width > 1.7 * height
     across = width if stacked else len(panels) * width + (len(panels) - 1) * _GAP
-    inner = max(across, 460)
+    inner = max(across, 460, *(math.ceil(_legend_width(entry)) for entry in legend))
     top = _MARGIN + (62 if heading.subtitle else 36)
     panel_step = height + 34 + _GAP
     down = panel_step * (len(panels) if stacked else 1)
@@ -162,15 +165,19 @@ def _write_ids(image: Image.Image, ids: Ids, labels: LabelMap) -> None:
 
 
 def _widest(inside: NDArray[np.bool_], radius: int, most: int = 4) -> list[tuple[int, int]]:
-    """Return up to `most` places, (x, y), with room for a disc; far from each other."""
-    depth: Any = ndimage.distance_transform_edt(np.pad(inside, 1))
-    depth = depth[1:-1, 1:-1]
-    apart = max(inside.shape) / 4
-    rows, columns = np.ogrid[: inside.shape[0], : inside.shape[1]]
+    """Return up to `most` places, (x, y), with room for a disc; far from each other.
+
+    Measured on every third pixel: a ninth of the work, and a disc is larger.
+    """
+    seen = inside[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE]
+    depth: Any = ndimage.distance_transform_edt(np.pad(seen, 1))
+    depth = _COARSE * depth[1:-1, 1:-1]
+    apart = max(inside.shape) / 4 / _COARSE
+    rows, columns = np.ogrid[: seen.shape[0], : seen.shape[1]]
     found: list[tuple[int, int]] = []
     while len(found) < most and depth.max(initial=0) > (1.1 * radius if found else 0.5 * radius):
-        y, x = divmod(int(depth.argmax()), inside.shape[1])
-        found.append((x, y))
+        y, x = divmod(int(depth.argmax()), seen.shape[1])
+        found.append((x * _COARSE + _COARSE // 2, y * _COARSE + _COARSE // 2))
         depth[(rows - y) ** 2 + (columns - x) ** 2 < apart**2] = 0
     return found
 
@@ -192,12 +199,17 @@ def _write_heading(pen: ImageDraw.ImageDraw, heading: Heading, width: int) -> No
 
 
 def _cut(text: str, size: int, width: int) -> str:
-    """Shorten a line that does not fit."""
+    """Shorten a line that does not fit in its middle: names tell apart by their ends."""
     if font(size).getlength(text) <= width:
         return text
-    while text and font(size).getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    kept = len(text) - 1
+    while kept and font(size).getlength(_without_middle(text, kept)) > width:
+        kept -= 1
+    return _without_middle(text, kept)
+
+
+def _without_middle(text: str, kept: int) -> str:
+    return f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
 
 
 def _legend_lines(legend: Sequence[LegendEntry], width: int) -> list[list[LegendEntry]]:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from wsi_vit.labels import IGNORE_ID
 from wsi_vit.prediction.applied import AppliedModel
-from wsi_vit.prediction.canvas import SHARD_PX, Plan, PlannedTile, Stripe, stripes
+from wsi_vit.prediction.canvas import SHARD_PX, Plan, PlannedTile, stripes
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.reading import ReadTile, read_ahead
 from wsi_vit.prediction.section import PredictionSection
-from wsi_vit.prediction.stitch import Band, BandBlender
+from wsi_vit.prediction.stitch import Band, BandBlender, Stripe
 from wsi_vit.prediction.table import NO_TISSUE, UNREADABLE, TileRecord
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.tiles import Progress
@@ -88,32 +88,35 @@ class Painter:
             classes=self._classes,
             width_px=stripe.right - stripe.left,
             tile_px=canvas.patch_px,
-            stride_px=canvas.stride_px,
         )
         row = 0
         for record, scores in scored:
             for _ in range(record.planned.row - row):
-                sink.take(blender.finish_row())
+                sink.take(blender.advance(canvas.stride_px))
             row = record.planned.row
             if scores is not None:
                 left = record.planned.column * canvas.stride_px - stripe.left
                 blender.add(scores, left=left)
             yield record
-        sink.take(blender.finish_row())
-        sink.take(blender.finish())
+        sink.take(blender.advance(canvas.patch_px))
         sink.close()
 
     def _scored(self, read: Iterator[ReadTile]) -> Iterator[tuple[TileRecord, Any]]:
         """Yield each tile's record and its scores (classes, patch, patch), in order."""
         while batch := list(islice(read, self._section.batch_size)):
             images = [t.image for t in batch if t.image is not None and t.planned.tissue > 0]
-            scores = iter(self._applied.scores(images)) if images else iter(())
+            scores = iter(self._asked(images))
             for tile in batch:
                 reason = _why_not(tile)
                 if reason:
                     yield TileRecord(tile.planned, None, reason), None
                 else:
                     yield self._record(tile, next(scores))
+
+    def _asked(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
+        if not images:
+            return ()
+        return list(self._applied.scores(images, average=self._section.average))
 
     def _record(self, tile: ReadTile, scores: NDArray[np.float32]) -> tuple[TileRecord, Any]:
         dense = scores.reshape(self._classes, self._plan.canvas.patch_px, -1)

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -185,6 +186,7 @@ def class_facts(tally: Tally, canvas: Canvas, labels: LabelMap) -> tuple[ClassFa
     )
 
 
+@cache
 def provenance(device: str) -> Provenance:
     """Return the versions of what takes part in a prediction."""
     return Provenance(

@@ -1,51 +1,28 @@
 """Predict plain pictures: a class map or a label for each, beside a picture of it.
 
-Pixels are taken as they are stored in the file (no rotation by EXIF), so that the class map lies on
-the file's own pixels. A picture that cannot be read is named, and the others go on.
+Pictures are decoded and results written by threads while the model works; those of equal size go
+through it together. Outcomes come in the order asked for, each as soon as it is there. A picture
+that cannot be read is named, and the others go on.
 """
 
-import json
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_vit.prediction.applied import AppliedModel, Pixels, load_applied
-from wsi_vit.prediction.drawing import (
-    Heading,
-    LegendEntry,
-    Panel,
-    class_legend,
-    draw_sheet,
-    overlay,
-)
-from wsi_vit.prediction.pictures import decode, find_images, indexed_png, named_images, resized
-from wsi_vit.prediction.record import provenance
+from wsi_vit.prediction.applied import AppliedModel, load_applied
+from wsi_vit.prediction.mosaic import is_large, tiled_picture, whole_pictures
+from wsi_vit.prediction.pictures import find_images, header_bytes
+from wsi_vit.prediction.scene_record import ImageOutcome
+from wsi_vit.prediction.scene_target import Question, SceneTarget
 from wsi_vit.prediction.section import PredictionSection
-from wsi_vit.prediction.stitch import Band, BandBlender
-from wsi_vit.section import Section
+from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.tiles import Progress
-from wsi_vit.store import file_digest, write_whole
-
-_TILED_FROM = 2
-"""Pictures longer than this many model inputs are tiled; shorter ones are resized inside it."""
-
-
-class ImageOutcome(Section):
-    """What became of one picture."""
-
-    path: Path
-    state: Literal["predicted", "reused", "refused"]
-    message: str = ""
-    """For a refused picture: what was wrong and what to do."""
-    record: Path | None = None
-    """Its JSON; the pictures lie beside it."""
-    overlay: Path | None = None
-    shares: dict[str, float] = {}  # noqa: RUF012  (pydantic copies it)
-    """Share of the picture that each class covers; for classification the scores."""
 
 
 def predict_images(
@@ -55,201 +32,126 @@ def predict_images(
     out: Path,
     section: PredictionSection | None = None,
     progress: Progress | None = None,
-) -> list[ImageOutcome]:
-    """Predict pictures, or all pictures of folders, in the order given (folders by name).
+) -> Iterator[ImageOutcome]:
+    """Yield what becomes of pictures, or of all pictures in folders, in the order given.
 
     Each gets `<name>.json` (written last), `<name>.overlay.png` and, for segmentation,
     `<name>.classes.png`: indexed colours, the pixel's value is the export id. What the same model
-    has predicted before is not predicted again.
+    has predicted before, in the same way, is not predicted again. Without a section, the settings
+    saved with the model hold.
 
     Raises:
         UsageError: There is no picture at all.
         ModelError: The model cannot be loaded, or gives no scores.
+        StoreError: A result cannot be written.
     """
     applied = load_applied(model) if isinstance(model, Path) else model
+    section = section or applied.section
     found = list(find_images(paths))
-    outcomes: list[ImageOutcome] = []
-    for done, (name, path) in enumerate(named_images(found), start=1):
-        target = _Target(applied, section or PredictionSection(), out, name)
-        outcomes.append(target.predict(path))
-        if progress:
-            progress(done, len(found))
-    return outcomes
+    targets = (SceneTarget(applied, section, out, name, path) for name, path in found)
+    with ThreadPoolExecutor(worker_count(), thread_name_prefix="pictures") as pool:
+        for done, outcome in enumerate(_Line(pool, applied, section).outcomes(targets), start=1):
+            if progress:
+                progress(done, len(found))
+            yield outcome
 
 
-def score_picture(
-    applied: AppliedModel, image: Pixels, section: PredictionSection
-) -> NDArray[np.float32]:
-    """Return the scores of a picture of any size: (classes, H, W), or (classes,).
+@dataclass(slots=True)
+class _Waiting:
+    """A picture on its way."""
 
-    A segmented picture longer than twice the model's input is tiled at its own resolution and
-    blended; others are brought to the model's input, and its scores back, by the model itself.
-    """
-    side = applied.model.input_px
-    if applied.model.task == "classification" or max(image.shape[:2]) <= _TILED_FROM * side:
-        return applied.scores([image])[0]
-    stride = max(1, round(side * (1 - section.overlap)))
-    blender = BandBlender(
-        classes=len(applied.model.labels),
-        width_px=image.shape[1],
-        tile_px=side,
-        stride_px=stride,
-    )
-    bands: list[Band] = []
-    for tiles in _rows_of_tiles(image, side, stride):
-        column = 0
-        while batch := list(islice(tiles, section.batch_size)):
-            for scores in applied.scores(batch):
-                blender.add(scores, left=column * stride)
-                column += 1
-        bands.append(blender.finish_row())
-    bands.append(blender.finish())
-    return np.concatenate([band.scores for band in bands], axis=1)[:, : image.shape[0]]
+    target: SceneTarget
+    held_bytes: int
+    read: "Future[Question | ImageOutcome]"
+    outcome: "Future[ImageOutcome] | None" = None
 
+    @property
+    def question(self) -> Question | None:
+        """What the model is still to be asked; None where there is nothing to ask, or no more."""
+        if self.outcome is not None:
+            return None
+        read = self.read.result()
+        return read if isinstance(read, Question) else None
 
-def _rows_of_tiles(image: Pixels, side: int, stride: int) -> Iterator[Iterator[Pixels]]:
-    """Yield rows of square tiles that cover the picture, mirrored beyond its far edges.
+    def is_done(self) -> bool:
+        """Say whether the outcome is there."""
+        if self.outcome is not None:
+            return self.outcome.done()
+        return self.read.done() and isinstance(self.read.result(), ImageOutcome)
 
-    What is mirrored is only context for the model: its scores are cut off again.
-    """
-    counts = [max(0, -(-(length - side) // stride)) + 1 for length in image.shape[:2]]
-    beyond = [
-        (0, (count - 1) * stride + side - length)
-        for count, length in zip(counts, image.shape[:2], strict=True)
-    ]
-    padded = np.pad(image, [*beyond, (0, 0)], mode="symmetric")
-    for row in range(counts[0]):
-        strip = padded[row * stride : row * stride + side]
-        yield iter([strip[:, c * stride : c * stride + side] for c in range(counts[1])])
+    def result(self) -> ImageOutcome:
+        """Return the outcome, waiting for it."""
+        found = self.read.result() if self.outcome is None else self.outcome.result()
+        assert isinstance(found, ImageOutcome)
+        return found
 
 
-class _Target:
-    """Where one picture's prediction goes."""
+class _Line:
+    """Pictures in line before the model, as many as the memory ceiling lets in."""
 
     def __init__(
-        self, applied: AppliedModel, section: PredictionSection, out: Path, name: str
+        self, pool: ThreadPoolExecutor, applied: AppliedModel, section: PredictionSection
     ) -> None:
-        self._applied, self._section = applied, section
-        self._labels = applied.model.labels
-        self.record = out / f"{name}.json"
-        self.classes = out / f"{name}.classes.png"
-        self.overlay = out / f"{name}.overlay.png"
+        self._pool, self._applied, self._section = pool, applied, section
+        self._waiting: deque[_Waiting] = deque()
 
-    def predict(self, path: Path) -> ImageOutcome:
+    def outcomes(self, targets: Iterator[SceneTarget]) -> Iterator[ImageOutcome]:
+        """Yield what became of each, in order."""
+        coming = ((target, header_bytes(target.path)) for target in targets)
+        following = next(coming, None)
         try:
-            image = decode(path)
-        except ValueError as error:
-            return ImageOutcome(
-                path=path,
-                state="refused",
-                message=f"{path.name} cannot be read ({error}). Copy it again, or leave it out.",
-            )
-        asked = self._asked(path, image)
-        found = self._found(asked)
-        if found is not None:
-            return self._outcome(path, "reused", found)
-        found = {**asked, **self._make(image, path.name)}
-        found["provenance"] = provenance(self._applied.device.type).model_dump(mode="json")
-        with write_whole(self.record) as scratch:
-            scratch.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-        return self._outcome(path, "predicted", found)
+            while following or self._waiting:
+                while following and self._has_room(following[1]):
+                    self._admit(*following)
+                    following = next(coming, None)
+                asked = self._ask()
+                while self._waiting and (not asked or self._waiting[0].is_done()):
+                    yield self._waiting.popleft().result()
+                    asked = True
+        finally:
+            for waiting in self._waiting:
+                waiting.read.cancel()
 
-    def _asked(self, path: Path, image: Pixels) -> dict[str, Any]:
-        height, width = image.shape[:2]
-        sha256 = file_digest(path)
-        return {
-            "image": {"file": path.name, "sha256": sha256, "width": width, "height": height},
-            "model": {"digest": self._applied.digest, "task": self._applied.model.task},
-            "settings": self._section.shaping(),
-        }
+    def _has_room(self, more_bytes: int) -> bool:
+        held = sum(waiting.held_bytes for waiting in self._waiting)
+        few = len(self._waiting) < 3 * self._section.batch_size
+        return not self._waiting or (few and held + more_bytes <= self._section.memory_mb * 1e6)
 
-    def _found(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the earlier result, if it answers the same question and its files are whole."""
-        if not self.record.is_file():
-            return None
-        try:
-            found = json.loads(self.record.read_text())
-        except ValueError:
-            return None  # not ours, or damaged: made anew
-        same = all(found.get(key) == value for key, value in asked.items())
-        files: dict[str, str] = found.get("files", {}) if same else {}
-        folder = self.record.parent
-        whole = files and all(
-            (folder / name).is_file() and file_digest(folder / name) == sha256
-            for name, sha256 in files.items()
-        )
-        return found if whole else None
+    def _admit(self, target: SceneTarget, held_bytes: int) -> None:
+        self._waiting.append(_Waiting(target, held_bytes, self._pool.submit(target.read)))
 
-    def _make(self, image: Pixels, file: str) -> dict[str, Any]:
-        scores = score_picture(self._applied, image, self._section)
+    def _ask(self) -> bool:
+        """Ask the model about the first picture that waits for it, and others of its size."""
+        asking = (waiting for waiting in self._waiting if waiting.question)
+        first = next(asking, None)
+        if first is None or first.question is None:
+            return False
+        pixels = first.question.photograph.pixels
+        if is_large(pixels.shape, self._applied, self._section):
+            ids = tiled_picture(pixels, self._applied, self._section)
+            self._hand_on([first], [ids])
+            return True
+        alike = (w for w in asking if w.question and w.question.shape == pixels.shape)
+        group = [first, *islice(alike, self._batch_size(pixels) - 1)]
+        self._hand_on(group, self._answers([w.question for w in group if w.question]))
+        return True
+
+    def _batch_size(self, pixels: NDArray[np.uint8]) -> int:
+        """Return how many pictures of this size may be asked at once, for their scores' sake."""
         if self._applied.model.task == "classification":
-            return self._label(image, scores, file)
-        ids = scores.argmax(axis=0).astype(np.uint8)
-        shares = np.bincount(ids.ravel(), minlength=len(self._labels)) / ids.size
-        with write_whole(self.classes) as scratch:
-            indexed_png(ids, self._labels).save(scratch, format="PNG")
-        small, at = resized(image, ids, self._section.overview_px)
-        notes = [f"{share:.1%}" for share in shares]
-        self._draw(
-            Heading(file, f"{image.shape[1]} x {image.shape[0]} px · {self._model()}"),
-            [Panel("image", small), Panel("classes", overlay(small, at, self._labels))],
-            class_legend(self._labels, notes),
-        )
-        return {
-            "classes": self._table("share", shares),
-            "ids": "export ids in the class map",
-            "files": _digests(self.classes, self.overlay),
-        }
+            return self._section.batch_size
+        scores_bytes = 4 * len(self._applied.model.labels) * pixels.shape[0] * pixels.shape[1]
+        fitting = int(self._section.memory_mb * 1e6 / scores_bytes)
+        return max(1, min(self._section.batch_size, fitting))
 
-    def _label(self, image: Pixels, scores: NDArray[np.float32], file: str) -> dict[str, Any]:
-        best = int(scores.argmax())
-        small, _ = resized(image, np.zeros(image.shape[:2], np.uint8), self._section.overview_px)
-        notes = [f"{score:.1%}" for score in scores]
-        self._draw(
-            Heading(f"{self._labels.names[best]}, {scores[best]:.0%} sure", file),
-            [Panel(self._model(), small)],
-            class_legend(self._labels, notes),
-        )
-        return {
-            "label": self._labels.names[best],
-            "export_id": self._labels.export_ids[best],
-            "score": round(float(scores[best]), 6),
-            "classes": self._table("score", scores),
-            "files": _digests(self.overlay),
-        }
+    def _answers(self, questions: Sequence[Question]) -> Sequence[NDArray[np.generic]]:
+        images = [question.photograph.pixels for question in questions]
+        if self._applied.model.task == "segmentation":
+            return whole_pictures(images, self._applied, self._section)
+        return list(self._applied.scores(images, average=self._section.average))
 
-    def _draw(
-        self, heading: Heading, panels: Sequence[Panel], legend: Sequence[LegendEntry]
-    ) -> None:
-        with write_whole(self.overlay) as scratch:
-            draw_sheet(heading, panels, legend).save(scratch, format="PNG")
-
-    def _table(self, key: str, values: NDArray[Any]) -> list[dict[str, Any]]:
-        return [
-            {
-                "export_id": self._labels.export_ids[index],
-                "name": item.name,
-                "colour": item.colour,
-                key: round(float(values[index]), 6),
-            }
-            for index, item in enumerate(self._labels.classes)
-        ]
-
-    def _model(self) -> str:
-        return f"model {self._applied.digest[:12]}"
-
-    def _outcome(
-        self, path: Path, state: Literal["predicted", "reused"], found: dict[str, Any]
-    ) -> ImageOutcome:
-        key = "score" if "label" in found else "share"
-        return ImageOutcome(
-            path=path,
-            state=state,
-            record=self.record,
-            overlay=self.overlay,
-            shares={item["name"]: item[key] for item in found["classes"]},
-        )
-
-
-def _digests(*paths: Path) -> dict[str, str]:
-    return {path.name: file_digest(path) for path in paths}
+    def _hand_on(self, group: Sequence[_Waiting], answers: Sequence[NDArray[np.generic]]) -> None:
+        for waiting, answer in zip(group, answers, strict=True):
+            question = waiting.question
+            assert question is not None
+            waiting.outcome = self._pool.submit(waiting.target.write, question, answer)

@@ -93,7 +93,8 @@ def predict_slide(
 
     `out/prediction/<key>/` gets `classes.ome.zarr`, `annotations.geojson`, `tiles.parquet`,
     `overview.png` and `prediction.json`, all of them or none. The key is the digest of slide, model
-    and settings. Load the model once (`load_applied`) to predict many slides.
+    and settings; without a section, those saved with the model hold. Load the model once
+    (`load_applied`) to predict many slides.
 
     Raises:
         SlideError: The slide must be quarantined; the reason code says why.
@@ -102,7 +103,7 @@ def predict_slide(
     """
     applied = load_applied(model) if isinstance(model, Path) else model
     given = SlideInput(slide) if isinstance(slide, Path) else slide
-    section = section or PredictionSection()
+    section = section or applied.section
     printable_name(given.name)
     usable_file(given.path)
     store = Store(out)
@@ -131,7 +132,7 @@ def prediction_shape(
 ) -> Shape:
     """Return what decides a prediction, and so names it."""
     sections: dict[str, Any] = {
-        "prediction": section.shaping(),
+        "prediction": section.shaping("slides"),
         "tiles": applied.tiling(),
         "slide_id": slide.name,
         "mpp": slide.mpp,
@@ -209,7 +210,7 @@ class _Job:
             slide=slide_facts(self.slide, slide_id=self.slide_id, sha256=self.sha256),
             model=ModelFacts(digest=self.applied.digest, task=model.task, input_px=model.input_px),
             settings={
-                "prediction": self.section.shaping(),
+                "prediction": self.section.shaping("slides"),
                 "tiles": self.applied.tiling().model_dump(mode="json"),
             },
             resolution=resolution_facts(self.slide, plan, self.applied),

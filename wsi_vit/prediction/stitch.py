@@ -1,5 +1,6 @@
 """Blend overlapping tiles into rows, holding one band of rows at a time: arrays only."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,15 +35,12 @@ def gaussian_window(side_px: int) -> NDArray[np.float32]:
 class BandBlender:
     """Weighted means of tiles that come row by row; memory depends on the width alone.
 
-    Tiles of row r cover the rows [r stride, r stride + tile). After them, no later tile touches the
-    first `stride` rows, which then leave the accumulator.
+    Tiles of the current row cover its first `tile_px` rows. Once all of a row's tiles are there,
+    `advance` gives up the rows that no later tile touches.
     """
 
-    def __init__(self, *, classes: int, width_px: int, tile_px: int, stride_px: int) -> None:
-        if not 0 < stride_px <= tile_px:
-            raise ValueError(f"a stride of {stride_px} px leaves gaps between {tile_px} px tiles")
+    def __init__(self, *, classes: int, width_px: int, tile_px: int) -> None:
         self._window = gaussian_window(tile_px)
-        self._stride = stride_px
         self._sum = np.zeros((classes, tile_px, width_px), np.float32)
         self._weight = np.zeros((tile_px, width_px), np.float32)
 
@@ -60,20 +58,41 @@ class BandBlender:
         self._sum[:, :, start:stop] += scores[:, :, inside] * window
         self._weight[:, start:stop] += window
 
-    def finish_row(self) -> Band:
-        """Return the rows that are done, `stride` of them, and move on to the next row of tiles."""
-        band = self._band(self._stride)
-        kept = self._weight.shape[0] - self._stride
-        for held in (self._sum, self._weight):
-            held[..., :kept, :] = held[..., self._stride :, :].copy()
-            held[..., kept:, :] = 0
-        return band
+    def advance(self, rows: int) -> Band:
+        """Return the first `rows` rows, and let the next row of tiles begin below them.
 
-    def finish(self) -> Band:
-        """Return the rows that are left after the last row of tiles, tile - stride of them."""
-        return self._band(self._weight.shape[0] - self._stride)
+        After the last row of tiles, advance by a whole tile.
+
+        Raises:
+            ValueError: The next tiles would begin below the end of these.
+        """
+        side = self._weight.shape[0]
+        if not 0 < rows <= side:
+            raise ValueError(f"{rows} rows on, {side} px tiles leave gaps or do not move")
+        band = self._band(rows)
+        for held in (self._sum, self._weight):
+            held[..., : side - rows, :] = held[..., rows:, :].copy()
+            held[..., side - rows :, :] = 0
+        return band
 
     def _band(self, rows: int) -> Band:
         total, weight = self._sum[:, :rows], self._weight[:rows]
         covered = weight > 0
         return Band(np.divide(total, weight, out=np.zeros_like(total), where=covered), covered)
+
+
+@dataclass(frozen=True, slots=True)
+class Stripe:
+    """Columns [left, right) of a map, stitched together."""
+
+    left: int
+    right: int
+
+
+def cut_stripes(
+    width_px: int, *, column_bytes: int, memory_mb: int, unit_px: int
+) -> Iterator[Stripe]:
+    """Cut a map into vertical stripes that fit the memory ceiling; they end on whole units."""
+    width = max(1, int(memory_mb * 1e6 / column_bytes) // unit_px) * unit_px
+    for left in range(0, width_px, width):
+        yield Stripe(left, min(left + width, width_px))
