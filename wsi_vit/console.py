@@ -36,6 +36,22 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, default=_dump, indent=1, allow_nan=False) + "\n")
 
 
+def print_json_line(value: Any) -> None:
+    """Print a result for a program at once: one line of JSON on standard output."""
+    print_line(json.dumps(value, default=_dump, allow_nan=False))
+
+
+def print_line(text: str) -> None:
+    """Print a plain line for a program at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def is_piped() -> bool:
+    """Say whether a program reads what we print, and not a person."""
+    return not sys.stdout.isatty()
+
+
 def print_table(rows: Sequence[dict[str, Any]], *, title: str = "") -> None:
     """Print rows as a table; the first row's keys are the columns."""
     if not rows:
@@ -66,7 +82,9 @@ def progress_bars() -> Generator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as bars:
+    # Rich would send what is printed meanwhile to standard error, past a pipe that waits for it.
+    redirected = {"redirect_stdout": not is_piped()}
+    with Progress(*columns, console=_err, disable=not _err.is_terminal, **redirected) as bars:
         known: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:

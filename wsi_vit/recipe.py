@@ -21,6 +21,7 @@ from wsi_vit.evaluation.section import EvaluationSection
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.load import AnyModel
 from wsi_vit.models.start import FolderStart
+from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.section import Section
 from wsi_vit.store import digest_of
 from wsi_vit.training.section import TrainingSection
@@ -37,6 +38,7 @@ class Recipe(Section):
     augmentation: Augmentation
     training: TrainingSection
     evaluation: EvaluationSection = EvaluationSection()
+    prediction: PredictionSection = PredictionSection()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

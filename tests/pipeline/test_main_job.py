@@ -1,6 +1,7 @@
 """The main job, once through on real files: what each stage says and leaves."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from wsi_vit.models.load import load_model
 from wsi_vit.pipeline import learning
 from wsi_vit.pipeline import run_folder as folders
 from wsi_vit.pipeline.run_folder import RunPlace
+from wsi_vit.prediction.applied import load_applied
+from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.recipe import Recipe, load_recipe
 from wsi_vit.settings import Settings
 from wsi_vit.slides.tiles import TilesSection
@@ -82,6 +85,7 @@ def test_a_run_leaves_what_the_interface_promises_and_nothing_pickled(done: Done
         "model/labels.json",
         "model/preprocessing.json",
         "model/tiles.json",
+        "model/prediction.json",
         "model/card.md",
         "metrics.json",
         "report.html",
@@ -115,6 +119,23 @@ def test_the_model_carries_the_tiling_it_learnt_on(done: Done, recipe: Recipe) -
 
     assert saved == recipe.source.tiles  # type: ignore[union-attr]
     assert load_model(done.run / "model").labels == recipe.labels
+
+
+def test_another_way_to_apply_a_trained_model_is_saved_with_it_and_trains_nothing(
+    recipe: Recipe, done: Done, settings: Settings, tmp_path: Path
+) -> None:
+    place = RunPlace(shutil.copytree(done.run, tmp_path / "run", symlinks=True))
+    weights = file_digest(place.model / "model.safetensors")
+    flips = recipe.model_copy(update={"prediction": PredictionSection(average="flips")})
+
+    place.take_over(recipe)
+    assert (place.folder / "manifest.json").is_file()
+    place.take_over(flips)
+
+    assert not (place.folder / "manifest.json").exists()
+    assert load_applied(place.model).section.average == "flips"
+    assert RunPlace(place.folder).recipe.prediction == flips.prediction
+    assert file_digest(place.model / "model.safetensors") == weights
 
 
 def test_the_journal_tells_the_run_from_attempt_to_end(done: Done, recipe: Recipe) -> None:

@@ -1,6 +1,8 @@
 """From a model to class maps of slides."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from tests.pipeline.conftest import Done
 from wsi_vit import pipeline
 from wsi_vit.errors import Reason, UsageError
 from wsi_vit.pipeline import PredictionOutcome
+from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.settings import Settings
 
 
@@ -26,6 +29,10 @@ def predicted(
     small.write_text("".join([lines[0], lines[1], *lines[-2:]]))
     found = pipeline.predict("models:/wsi-vit-tiny@champion", [small], out=out, settings=settings)
     return {item.slide_id: item for item in found}
+
+
+def predicted_now(*arguments: Any, **options: Any) -> list[PredictionOutcome]:
+    return list(pipeline.predict(*arguments, **options))
 
 
 def test_a_slide_of_a_cohort_gets_its_map_and_its_comparison(
@@ -75,7 +82,7 @@ def test_what_was_predicted_before_is_found_again_and_its_truth_drawn_anew_if_it
         table.write_text(
             f"slide,slide_id,patient,mpp,annotations\n{slide},synthetic-001,p,0.5,{annotations}\n"
         )
-        return pipeline.predict(str(done.run), [table], out=out, settings=settings)[0]
+        return predicted_now(str(done.run), [table], out=out, settings=settings)[0]
 
     same, other = (
         again(outlines / "synthetic-001.geojson"),
@@ -93,13 +100,35 @@ def test_what_was_predicted_before_is_found_again_and_its_truth_drawn_anew_if_it
         assert bad.message.startswith("Predicted, but not compared.")
 
 
+def test_paths_come_from_a_listing_in_the_place_of_the_dash(tmp_path: Path) -> None:
+    lines, nuls = b"b c.jpg\nd.jpg\n\n", b"b\nc.jpg\0\xff.jpg\0"
+
+    assert pipeline.listed_inputs([Path("a"), Path("-"), Path("e")], io.BytesIO(lines)) == [
+        Path("a"),
+        Path("b c.jpg"),
+        Path("d.jpg"),
+        Path("e"),
+    ]
+    found = pipeline.listed_inputs([Path("-")], io.BytesIO(nuls))
+    assert [bytes(path) for path in found] == [b"b\nc.jpg", b"\xff.jpg"]
+    with pytest.raises(UsageError, match="No path on standard input"):
+        pipeline.listed_inputs([Path("-")], io.BytesIO())
+
+
+def test_what_is_asked_wins_over_what_was_saved_with_the_model() -> None:
+    saved = PredictionSection(overlap=0.5, average="flips", batch_size=2)
+    asked = pipeline.PredictionOptions(average="none", mpp=0.5)
+
+    assert asked.over(saved) == PredictionSection(overlap=0.5, average="none", batch_size=2)
+
+
 def test_two_slides_of_one_name_are_refused_before_any_work(
     done: Done, settings: Settings, tmp_path: Path
 ) -> None:
     slides = [tmp_path / folder / "a.svs" for folder in ("x", "y")]
 
     with pytest.raises(UsageError, match="Two slides are named a"):
-        pipeline.predict(str(done.run), slides, out=tmp_path / "out", settings=settings)
+        predicted_now(str(done.run), slides, out=tmp_path / "out", settings=settings)
 
     assert not (tmp_path / "out").exists()
 

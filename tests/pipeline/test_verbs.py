@@ -74,9 +74,9 @@ def test_predict_ends_with_3_where_a_slide_is_lost(
 ) -> None:
     bad = cohort.parent / "slides" / "letter.svs"
 
-    rows = told("predict", done.run, bad, "--out", tmp_path, code=console.QUARANTINED)
+    row = told("predict", done.run, bad, "--out", tmp_path, code=console.QUARANTINED)
 
-    assert [row["reason"] for row in rows] == ["not_a_slide"]
+    assert (row["reason"], row["source"]) == ("not_a_slide", str(bad))
     assert list(tmp_path.glob("letter*")) == []
 
 

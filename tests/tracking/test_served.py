@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -79,6 +80,26 @@ def test_a_class_map_is_a_png_of_export_ids_as_large_as_the_image() -> None:
 def test_bytes_that_are_no_image_name_their_row(tiny_model: Path, data: bytes) -> None:
     with pytest.raises(ModelError, match="Row 1"):
         ServedModel.load(tiny_model).rows([encoded(), data])
+
+
+def test_what_is_averaged_is_what_was_saved_with_the_model(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    assert ServedModel.load(folder).average == "none"
+    (folder / "prediction.json").write_text(json.dumps({"average": "flips", "overlap": 0.5}))
+    assert ServedModel.load(folder).average == "flips"
+
+    (folder / "prediction.json").write_text("{")
+    with pytest.raises(ModelError, match="settings saved"):
+        ServedModel.load(folder)
+
+
+def test_a_view_of_the_mirror_image_is_turned_back() -> None:
+    averaged = ServedModel(segmenter().model, "flips")
+    (row,) = averaged.rows([encoded()])  # left and right now score alike: the first class wins
+
+    assert row["share_tumour"] == 1.0
 
 
 def test_an_absurdly_large_image_is_refused_from_its_header(tiny_model: Path) -> None:

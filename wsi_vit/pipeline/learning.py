@@ -158,7 +158,7 @@ def _learn(place: RunPlace, recipe: Recipe, data: TrainingSet, progress: Progres
 
 def _trained_before(place: RunPlace, recipe: Recipe) -> Trained:
     """Return a run that has its model; a kill may have come before its journal said so."""
-    place.take_over_evaluation(recipe)
+    place.take_over(recipe)
     if not any(record.kind == FINISHED for record in place.journal.read()):
         _note_finished(place)
     return Trained(run=place.folder, reused=True)

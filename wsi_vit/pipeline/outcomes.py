@@ -55,12 +55,23 @@ class PredictionOutcome(Section):
     state: Literal["predicted", "reused", "quarantined"]
     reason: Reason | None = None
     message: str = ""
+    source: Path | None = None
+    """The file that was predicted."""
     folder: Path | None = None
+    class_map: Path | None = None
+    """Of a slide an OME-Zarr, of a picture an indexed PNG; none where a picture has one class."""
+    record: Path | None = None
+    """The JSON that says what was predicted with what."""
     overview: Path | None = None
     comparison: Path | None = None
     """Truth beside prediction, where the cohort has outlines of the slide."""
     shares: dict[str, float] = Field(default_factory=dict)
     """Share of the computed area that each class covers."""
+
+    @property
+    def result(self) -> Path | None:
+        """What the next program wants: the class map, or the record where there is none."""
+        return self.class_map or self.record
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of a table."""
@@ -69,7 +80,7 @@ class PredictionOutcome(Section):
             "slide": self.slide_id,
             "state": self.state,
             "classes": shares,
-            "where, or what to do": self.message or str(self.folder),
+            "where, or what to do": self.message or str(self.overview),
         }
 
 

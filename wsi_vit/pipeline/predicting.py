@@ -1,20 +1,26 @@
 """From a registered model to class maps of slides and overlays of pictures."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import Field
 
 from wsi_vit.cohort import CohortRow, read_cohort
 from wsi_vit.errors import AnnotationError, SlideError, UsageError
+from wsi_vit.models.averaging import Average
 from wsi_vit.pipeline.learning import device_of
 from wsi_vit.pipeline.outcomes import PredictionOutcome, Progress, silent
 from wsi_vit.pipeline.registering import registry_of
 from wsi_vit.prediction.applied import AppliedModel, load_applied, model_digest
 from wsi_vit.prediction.comparison import write_comparison
 from wsi_vit.prediction.scene import predict_images
-from wsi_vit.prediction.slide import Prediction, SlideInput, predict_slide
+from wsi_vit.prediction.section import PredictionSection
+from wsi_vit.prediction.slide import CLASS_MAP, RECORD, Prediction, SlideInput, predict_slide
+from wsi_vit.section import Section
 from wsi_vit.settings import Settings
 from wsi_vit.store import digest_of, file_digest
 
@@ -29,32 +35,73 @@ def fetch_model(reference: str, *, settings: Settings) -> Path:
     return registry_of(settings).resolve(reference)
 
 
+class PredictionOptions(Section):
+    """What somebody asks of one prediction; what is absent is as it was saved with the model."""
+
+    mpp: float | None = None
+    """Micrometres per base pixel of slides that do not say."""
+    average: Average | None = None
+    overlap: float | None = Field(default=None, ge=0, le=0.75)
+    batch_size: int | None = Field(default=None, ge=1)
+
+    def over(self, saved: PredictionSection) -> PredictionSection:
+        """Return the saved settings with what is asked instead."""
+        return saved.model_copy(update=self.model_dump(exclude={"mpp"}, exclude_none=True))
+
+
 def predict(
     reference: str,
     inputs: Sequence[Path],
     *,
-    mpp: float | None = None,
     out: Path,
+    options: PredictionOptions | None = None,
     settings: Settings,
     progress: Progress = silent,
-) -> list[PredictionOutcome]:
-    """Predict slides, or pictures where the model learnt from pictures.
+) -> Iterator[PredictionOutcome]:
+    """Yield what becomes of slides, or of pictures where the model learnt from pictures.
 
     Slides are named by files, folders or cohort files. One that cannot be used is quarantined.
+    Each outcome comes as soon as its files are there, in the order asked for.
 
     Raises:
         RegistryError: There is no such model, or it is not what was registered.
         CohortError: A cohort file has faults.
     """
+    options = options or PredictionOptions()
     applied = _placed(load_applied(fetch_model(reference, settings=settings)), settings)
+    applied = replace(applied, section=options.over(applied.section))
     if applied.tiles is None:
-        return _predict_pictures(applied, inputs, out=out, progress=progress)
-    slides = [found for path in inputs for found in _slides(path, mpp)]
+        yield from _predict_pictures(applied, inputs, out=out, progress=progress)
+        return
+    slides = [found for path in inputs for found in _slides(path, options.mpp)]
     _refuse_one_name([slide for slide, _ in slides])
-    return [
-        _predict_slide(applied, slide, annotations=annotations, out=out, progress=progress)
-        for slide, annotations in slides
-    ]
+    for slide, annotations in slides:
+        yield _predict_slide(applied, slide, annotations=annotations, out=out, progress=progress)
+
+
+def listed_inputs(inputs: Iterable[Path], listing: BinaryIO) -> list[Path]:
+    """Return the paths asked for, those of a listing in the place of `-`.
+
+    A listing has a path a line, or, if it holds a NUL, NULs between its paths (`find -print0`). It
+    is read to its end first, so that the time left can be told.
+
+    Raises:
+        UsageError: The listing is empty.
+    """
+    paths: list[Path] = []
+    for path in inputs:
+        if path != Path("-"):
+            paths.append(path)
+            continue
+        content = listing.read()
+        names = content.split(b"\0") if b"\0" in content else content.splitlines()
+        paths += [Path(os.fsdecode(name)) for name in names if name]
+    if not paths:
+        raise UsageError(
+            "No path on standard input",
+            remedy="Pipe paths in, such as those of: find . -name '*.jpg' -print0",
+        )
+    return paths
 
 
 def predict_row(model: Path, row: CohortRow, *, out: Path, settings: Settings) -> PredictionOutcome:
@@ -95,12 +142,20 @@ def _predict_slide(
         )
     except SlideError as error:
         return PredictionOutcome(
-            slide_id=slide.name, state="quarantined", reason=error.reason, message=str(error)
+            slide_id=slide.name,
+            state="quarantined",
+            reason=error.reason,
+            message=str(error),
+            source=slide.path,
         )
+    folder = _named_link(out, slide.name, found.folder)
     outcome = PredictionOutcome(
         slide_id=slide.name,
         state="reused" if found.reused else "predicted",
-        folder=_named_link(out, slide.name, found.folder),
+        source=slide.path,
+        folder=folder,
+        class_map=folder / CLASS_MAP,
+        record=folder / RECORD,
         overview=found.overview,
         shares=found.shares,
     )
@@ -137,24 +192,25 @@ def _named_link(out: Path, name: str, folder: Path) -> Path:
 
 def _predict_pictures(
     applied: AppliedModel, inputs: Sequence[Path], *, out: Path, progress: Progress
-) -> list[PredictionOutcome]:
+) -> Iterator[PredictionOutcome]:
     found = predict_images(
         applied,
         inputs,
         out=out,
         progress=lambda done, total: progress("predicting pictures", done, total),
     )
-    return [
-        PredictionOutcome(
+    for item in found:
+        yield PredictionOutcome(
             slide_id=item.path.name,
             state="quarantined" if item.state == "refused" else item.state,
             message=item.message,
-            folder=item.record,
+            source=item.path,
+            folder=item.record.parent if item.record else None,
+            class_map=item.class_map,
+            record=item.record,
             overview=item.overlay,
             shares=item.shares,
         )
-        for item in found
-    ]
 
 
 def _refuse_one_name(slides: Sequence[SlideInput]) -> None:

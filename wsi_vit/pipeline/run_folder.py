@@ -13,7 +13,7 @@ from typing import Any
 from wsi_vit.datasets.reading import TrainingSet
 from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.errors import StoreError
-from wsi_vit.prediction.applied import TILES
+from wsi_vit.prediction.applied import PREDICTION, TILES
 from wsi_vit.recipe import Recipe, dump_recipe, load_recipe
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.store import FileEntry, Manifest, Shape, canonical_json, file_digest, write_whole
@@ -80,12 +80,16 @@ class RunPlace:
             "attempt", {"recipe": recipe.name, "git_commit": git_commit(), "process": os.getpid()}
         )
 
-    def take_over_evaluation(self, recipe: Recipe) -> None:
-        """Note how a trained run is to be measured; in another way than it was, it is anew."""
-        if recipe.evaluation == self.recipe.evaluation:
+    def take_over(self, recipe: Recipe) -> None:
+        """Note how a trained run is to be measured and applied; if that changed, it is anew."""
+        asked = {"evaluation": recipe.evaluation, "prediction": recipe.prediction}
+        here = self.recipe.model_copy(update=asked)
+        if here == self.recipe and (self.model / PREDICTION).is_file():
             return
         (self.folder / "manifest.json").unlink(missing_ok=True)
-        self.write_recipe(self.recipe.model_copy(update={"evaluation": recipe.evaluation}))
+        with write_whole(self.model / PREDICTION) as scratch:
+            scratch.write_text(canonical_json(recipe.prediction))
+        self.write_recipe(here)
 
     @contextmanager
     def new_model(self) -> Iterator[Path]:
@@ -97,6 +101,7 @@ class RunPlace:
         tiles = _tiles_of(self.recipe)
         if tiles:
             (scratch / TILES).write_text(canonical_json(tiles))
+        (scratch / PREDICTION).write_text(canonical_json(self.recipe.prediction))
         scratch.rename(self.model)
 
     def commit(self, shape: Shape, facts: dict[str, Any]) -> Manifest:

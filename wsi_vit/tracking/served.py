@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.averaging import Average, averaged_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,11 +25,21 @@ LABEL, MASK = "label", "class_map"
 _LARGEST_MEGAPIXELS = 64
 
 
+class _Applied(BaseModel):
+    """What a service needs from a model's `prediction.json`, which the prediction room writes."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    average: Average = "none"
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """A loaded model with what it needs to answer."""
 
     model: "Model"
+    average: Average = "none"
+    """Over which views of an image its scores are averaged, as saved with the model."""
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -37,7 +50,7 @@ class ServedModel:
         """
         from wsi_vit.models.load import load_model
 
-        return cls(load_model(Path(folder)))
+        return cls(load_model(Path(folder)), _saved_average(Path(folder) / "prediction.json"))
 
     def rows(self, images: Sequence[bytes]) -> list[dict[str, Any]]:
         """Return the findings of each encoded image, in the same order.
@@ -56,7 +69,7 @@ class ServedModel:
 
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            scores = self.model.scores(pixels)[0].float().cpu()
+            scores = averaged_scores(self.model, pixels, self.average)[0].float().cpu()
         if self.model.task == "classification":
             return self._named(scores)
         return self._mapped(scores, size=(image.shape[0], image.shape[1]))
@@ -84,6 +97,19 @@ def columns_out(labels: LabelMap, task: str) -> Mapping[str, str]:
     if task == "classification":
         return {LABEL: "string"} | {f"score_{name}": "double" for name in labels.names}
     return {MASK: "binary"} | {f"share_{name}": "double" for name in labels.names}
+
+
+def _saved_average(path: Path) -> Average:
+    if not path.is_file():
+        return "none"
+    try:
+        return _Applied.model_validate_json(path.read_bytes()).average
+    except ValidationError as error:
+        raise ModelError(
+            "The settings saved with a model cannot be read",
+            got=path,
+            remedy="Serve the model with the version of wsi-vit that trained it",
+        ) from error
 
 
 def _decode(data: bytes, place: int) -> "NDArray[np.uint8]":
