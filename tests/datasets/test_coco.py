@@ -166,3 +166,31 @@ def test_another_file_is_no_coco_file(tmp_path: Path, content: str) -> None:
 def test_records_without_what_they_need_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"images\[0\] has no proper height"):
         coco(tmp_path, images=[{"id": 5, "file_name": "a.jpg", "width": 6}])
+
+
+def _split_export(root: Path, folder: str, *, categories: list[dict[str, Any]]) -> None:
+    (root / folder).mkdir()
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}],
+        "categories": categories,
+        "annotations": [{"image_id": 1, "category_id": len(folder) - 3, "segmentation": [SQUARE]}],
+    }
+    (root / folder / "_annotations.coco.json").write_text(json.dumps(content))
+
+
+def test_each_split_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "crack"}, {"id": 2, "name": "oil"}]
+    _split_export(tmp_path, "test", categories=categories)
+    _split_export(tmp_path, "train", categories=categories)
+    masks = CocoValues(file="*/_annotations.coco.json").open(tmp_path)
+    assert (masks.read("test/a.jpg").max(), masks.read("train/a.jpg").max()) == (1, 2)
+    with pytest.raises(ValueError, match="is not named"):
+        masks.read("a.jpg")  # it might be either
+    assert masks.digest("test/a.jpg") != masks.digest("train/a.jpg")
+
+
+def test_files_that_number_their_categories_differently_are_refused(tmp_path: Path) -> None:
+    _split_export(tmp_path, "test", categories=[{"id": 1, "name": "crack"}])
+    _split_export(tmp_path, "train", categories=[{"id": 2, "name": "crack"}])
+    with pytest.raises(DatasetError, match="differently"):
+        CocoValues(file="*/_annotations.coco.json").open(tmp_path)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.errors import DatasetError
+from wsi_vit.store import digest_of
 
 _FINER = 5.0
 """`maskApi.c` follows outlines on a grid five times finer than the pixels."""
@@ -25,9 +26,9 @@ _MOST_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class CocoMasks:
-    """The annotations of a file, by image."""
+    """The annotations of one file or several, by image."""
 
-    path: Path
+    paths: tuple[Path, ...]
     names: Mapping[str, int]
     """Category name -> source id; 0 is what no annotation covers."""
     _images: Mapping[str, tuple[tuple[int, int], tuple[tuple[int, Any], ...]]]
@@ -38,23 +39,50 @@ class CocoMasks:
         Raises:
             ValueError: The file does not name the image, or an outline of it makes no sense.
         """
-        bare = PurePosixPath(name).name
-        entry = self._images.get(name) or self._images.get(bare)
+        entry = self._entry(name)
         if entry is None:
-            raise ValueError(f"is not named in {self.path.name}")
+            raise ValueError(f"is not named in {self.paths[0].name}")
         (height, width), regions = entry
         ids = np.zeros((height, width), np.int32)
         for number, outline in regions:
             ids[_painted(outline, height, width)] = number
         return ids
 
+    def digest(self, name: str) -> str:
+        """Return what decides an image's mask: its size and outlines; empty text for no image."""
+        entry = self._entry(name)
+        return digest_of(entry) if entry else ""
 
-def read_coco(path: Path) -> CocoMasks:
-    """Read a file of annotations.
+    def _entry(self, name: str) -> tuple[tuple[int, int], tuple[tuple[int, Any], ...]] | None:
+        return self._images.get(name) or self._images.get(PurePosixPath(name).name)
+
+
+def read_coco(root: Path, pattern: str) -> CocoMasks:
+    """Read the files of annotations that a glob finds below a root.
+
+    A file in a folder of its own (`train/annotations.json`) names the images of that folder.
 
     Raises:
-        DatasetError: It is missing, is no COCO file, or contradicts itself; all faults at once.
+        DatasetError: There is none, one is no COCO file or contradicts itself, or they number their
+            categories differently; all faults of a file at once.
     """
+    paths = sorted(root.glob(pattern)) or [root / pattern]
+    found = [_read(path, path.parent.relative_to(root)) for path in paths]
+    names = found[0][0]
+    unlike = [path for path, (others, _) in zip(paths, found, strict=True) if others != names]
+    if unlike:
+        raise DatasetError(
+            "Files of COCO annotations number their categories differently",
+            got=", ".join(str(path.relative_to(root)) for path in unlike[:_MOST_SHOWN]),
+            known=[f"{number} {name}" for name, number in names.items()],
+            remedy=f"Export them together, so that all are as {paths[0].relative_to(root)}",
+        )
+    sized = [entry for _, entries in found for entry in entries]
+    return CocoMasks(tuple(paths), names, {**_by_bare_name(sized), **dict(sized)})
+
+
+def _read(path: Path, folder: Path) -> tuple[dict[str, int], list[tuple[str, Any]]]:
+    """Return one file's categories, and its images by their paths below the root."""
     content = _content(path)
     faults = list(_faults(content))
     if faults:
@@ -69,11 +97,13 @@ def read_coco(path: Path) -> CocoMasks:
     for item in content["annotations"]:
         regions[item["image_id"]].append((item["category_id"], item["segmentation"]))
     sized = [
-        (item["file_name"], ((item["height"], item["width"]), tuple(regions[item["id"]])))
+        (
+            (folder / item["file_name"]).as_posix(),
+            ((item["height"], item["width"]), tuple(regions[item["id"]])),
+        )
         for item in content["images"]
     ]
-    names = {item["name"]: item["id"] for item in content["categories"]}
-    return CocoMasks(path, names, {**_by_bare_name(sized), **dict(sized)})
+    return {item["name"]: item["id"] for item in content["categories"]}, sized
 
 
 def _by_bare_name(sized: Sequence[tuple[str, Any]]) -> dict[str, Any]:

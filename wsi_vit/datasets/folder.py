@@ -25,7 +25,6 @@ from wsi_vit.datasets.images import (
 from wsi_vit.datasets.masks import CocoValues, IndexValues, MaskValues
 from wsi_vit.datasets.naming import PathSource, Pattern, ids_of
 from wsi_vit.section import Section
-from wsi_vit.store import digest_of, file_digest
 
 _ORPHAN = "mask without an image"
 _UNCOVERED = "not annotated"
@@ -131,7 +130,7 @@ class _CocoMask:
 
     def digest(self) -> str:
         """Return what decides the ids."""
-        return digest_of([file_digest(self.masks.path), self.name])
+        return self.masks.digest(self.name)
 
     def read(self) -> SourceIds:
         """Return the ids (h, w)."""

@@ -140,19 +140,20 @@ class MatValues(Section):
 
 
 class CocoValues(Section):
-    """Polygons and run lengths of one COCO file, painted in the file's order over 0."""
+    """Polygons and run lengths of COCO files, painted in each file's order over 0."""
 
     kind: Literal["coco"] = "coco"
     file: str = Field(min_length=1)
-    """The file of annotations, below the source's root."""
+    """The file of annotations below the source's root, or a glob: `*/_annotations.coco.json` where
+    each split has its own."""
 
     def open(self, root: Path) -> CocoMasks:
-        """Read the file below a root: its category names, and the mask of each image by name.
+        """Read the files below a root: category names, and the mask of each image by name.
 
         Raises:
-            DatasetError: It is missing or is no such file; all its faults at once.
+            DatasetError: There is none, or one is no such file; all its faults at once.
         """
-        return read_coco(root / self.file)
+        return read_coco(root, self.file)
 
 
 MaskValues = Annotated[
