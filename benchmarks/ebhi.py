@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.paired import SEED, Rows, as_tensor, by_case, interval, iou_of, judged
+
 RESULTS = Path(__file__).parent / "results"
-FOLDS, EPOCHS, RESAMPLES, SEED = 5, 12, 10_000, 0
-Rows = list[dict[str, Any]]
-"""One row a test image: case and confusion counts."""
+FOLDS, EPOCHS = 5, 12
 
 
 @dataclass(frozen=True)
@@ -115,28 +115,6 @@ def plain(bench: Bench, name: str, fold: int) -> Rows:
     return judged(data, lambda images: logits(images).softmax(1))
 
 
-def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Any:
-    """Stack RGB images to uint8 (B, 3, H, W)."""
-    import torch
-
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-
-
-def judged(data: Any, scores: Callable[[Any], Any]) -> Rows:
-    """Return the confusion counts of each test image."""
-    import torch
-
-    from wsi_vit.metrics import count_pairs
-
-    rows: Rows = []
-    for example in data.examples("test").__getitems__(range(len(data.examples("test")))):
-        with torch.inference_mode():
-            said = scores(as_tensor([example.image]))[0].argmax(0).numpy().astype(np.uint8)
-        counts = count_pairs(example.target.reshape(-1), said.reshape(-1), len(data.labels))
-        rows.append({"case": example.patient, "counts": counts.tolist()})
-    return rows
-
-
 def kept(bench: Bench, job: tuple[str, str, int]) -> Rows:
     """Run one fold of one method in this process, one thread, or read what was kept of it."""
     import torch
@@ -152,40 +130,6 @@ def kept(bench: Bench, job: tuple[str, str, int]) -> Rows:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(rows))
     return rows
-
-
-def by_case(rows: Rows) -> NDArray[np.int64]:
-    """Return confusion counts a case, (cases, classes, classes), by the case's name."""
-    cases = sorted({row["case"] for row in rows})
-    size = len(rows[0]["counts"])
-    table = np.zeros((len(cases), size, size), np.int64)
-    for row in rows:
-        table[cases.index(row["case"])] += np.array(row["counts"])
-    return table
-
-
-def interval(
-    score: Callable[[NDArray[np.int64]], Any], *tables: NDArray[np.int64]
-) -> dict[str, float]:
-    """Return a score (of two tables: the difference) with its 95 % interval over cases."""
-    cases = len(tables[0])
-    weights = np.random.default_rng(SEED).multinomial(cases, [1 / cases] * cases, RESAMPLES)
-
-    def difference(pick: Callable[[NDArray[np.int64]], Any]) -> Any:
-        values = [score(pick(table)) for table in tables]
-        return values[0] - values[1] if len(values) == 2 else values[0]
-
-    value = difference(lambda table: table.sum(axis=0))
-    drawn = difference(lambda table: np.einsum("rc,cij->rij", weights, table))
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return {"value": round(float(value), 4), "low": round(low, 4), "high": round(high, 4)}
-
-
-def gland_iou(counts: NDArray[np.int64]) -> Any:
-    """Return the IoU of class 1."""
-    from wsi_vit.metrics import iou_per_class
-
-    return iou_per_class(counts)[..., 1]
 
 
 def all_foreground(table: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -218,9 +162,9 @@ def measure(bench: Bench, tasks: Sequence[str], *, folds: int, jobs: int) -> dic
             result[f"{name}_difference"] = interval(score, mine, other)
     if "segmentation" in tasks:
         mine = tables["ours", "ebhi_segmentation"]
-        result["iou"] = interval(gland_iou, mine)
-        result["all_foreground_iou"] = interval(gland_iou, all_foreground(mine))
-        result["iou_gain"] = interval(gland_iou, mine, all_foreground(mine))
+        result["iou"] = interval(iou_of(1), mine)
+        result["all_foreground_iou"] = interval(iou_of(1), all_foreground(mine))
+        result["iou_gain"] = interval(iou_of(1), mine, all_foreground(mine))
     return result
 
 
