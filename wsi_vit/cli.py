@@ -13,6 +13,7 @@ import typer
 
 from wsi_vit import console
 from wsi_vit.errors import WsiVitError
+from wsi_vit.models.averaging import Average
 from wsi_vit.settings import Settings
 
 app = typer.Typer(
@@ -78,23 +79,58 @@ def tile(
 
 
 @app.command()
-def dataset(recipe: RecipeName, cohort: Data = None, as_json: Json = False) -> None:
+def dataset(
+    recipe: RecipeName,
+    cohort: Data = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Publish it on the hub, privately.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="What its owners allow, as the hub calls it.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Look for label traps; count and draw before and after.")
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Draw training samples and their augmentation.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where --check and --show write; else runs/checks/RECIPE.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Build the dataset of a recipe, with its card and its frozen splits.
 
     Example: wsi-vit dataset ebhi_classification --cohort data/ebhi-seg
+
+    Example: wsi-vit dataset ebhi_segmentation --cohort data/ebhi-seg --check
+
+    Example: wsi-vit dataset ebhi_segmentation --cohort data/ebhi-seg --show --out pictures
     """
     from wsi_vit import pipeline
     from wsi_vit.recipe import load_recipe
 
     resolved, settings = load_recipe(recipe).reading(cohort), Settings()
+    if check or show:
+        asked = [word for word, is_asked in (("check", check), ("show", show)) if is_asked]
+        with console.progress_bars() as progress:
+            looked = pipeline.look(resolved, asked, out=out, settings=settings, progress=progress)
+        _show_look(looked, as_json=as_json)
+        return
+    listing = pipeline.listing_for(resolved, push, licence=licence) if push else None
     with console.progress_bars() as progress:
         outcomes = pipeline.tile_cohort(resolved, settings=settings, progress=progress)
         built = pipeline.build(resolved, outcomes, settings=settings)
+    sent = pipeline.publish(built.folder, listing, settings=settings) if listing else None
     if as_json:
-        console.print_json({"folder": built.folder, "digest": built.digest, **built.facts})
+        console.print_json(
+            {"folder": built.folder, "digest": built.digest, **built.facts, "published": sent}
+        )
     else:
         console.say((built.folder / "dataset_card.md").read_text().replace("[", r"\["))
         console.say(f"\n[bold]{built.folder}[/bold]")
+        if sent:
+            console.say(sent.sentence)
     _exit_on_lost([item.slide_id for item in outcomes if item.state == "quarantined"])
 
 
@@ -133,7 +169,7 @@ def evaluate(
     Example: wsi-vit evaluate runs/wsi_segmentation/0123456789abcdef
     """
     from wsi_vit import pipeline
-    from wsi_vit.evaluation.words import headline_sentence
+    from wsi_vit.evaluation.words import definition_rows, definition_sentences, headline_sentence
 
     with console.progress_bars() as progress:
         if dataset is None:
@@ -144,6 +180,9 @@ def evaluate(
         console.print_json(result)
     else:
         console.say(headline_sentence(result))
+        if rows := definition_rows(result):
+            console.print_table(rows, title="The same counts, as others define them")
+            console.say(definition_sentences(result))
 
 
 @app.command()
@@ -203,28 +242,57 @@ def models(as_json: Json = False) -> None:
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A model folder, or models:/name@champion.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Slides, a cohort.csv, images or folders.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Slides, a cohort.csv, pictures, folders; - reads paths from stdin."),
+    ],
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs/predictions"),
     mpp: Annotated[
         float | None, typer.Option(help="µm per pixel of slides that do not say.")
     ] = None,
-    as_json: Json = False,
+    average: Annotated[
+        Average | None,
+        typer.Option(
+            help="Average the scores over the picture and its mirror image (flips), or over all "
+            "eight ways to turn it (symmetries: for tissue). If absent: as saved with the model."
+        ),
+    ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.75, help="Share of a tile that its neighbour sees as well."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Tiles or pictures that go through at once.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON for each as it is finished.")
+    ] = False,
 ) -> None:
-    """Draw what a model sees: class maps of slides, overlays of images.
+    """Draw what a model sees: class maps of slides and pictures, overlays with a legend.
 
-    Example: wsi-vit predict models:/wsi-vit-wsi_segmentation@champion slides/a.svs --out results
+    A terminal gets a table at the end. A pipe gets a line for each as soon as
+    it is finished: the path of its class map (of a classified picture, its
+    JSON), or with --json all that is known. What cannot be used is named on
+    standard error, and the others go on.
+
+    Example: wsi-vit predict models:/wsi-vit-wsi_segmentation@champion a.svs
+
+    Example: find . -name '*.jpg' -print0 | wsi-vit predict runs/crack/01234567 -
     """
     from wsi_vit import pipeline
 
+    options = pipeline.PredictionOptions(
+        mpp=mpp, average=average, overlap=overlap, batch_size=batch_size
+    )
+    paths = pipeline.listed_inputs(inputs, sys.stdin.buffer)
     with console.progress_bars() as progress:
         outcomes = pipeline.predict(
-            model, inputs, mpp=mpp, out=out, settings=Settings(), progress=progress
+            model, paths, options=options, out=out, settings=Settings(), progress=progress
         )
-    if as_json:
-        console.print_json(outcomes)
-    else:
-        console.print_table([item.row() for item in outcomes])
-    _exit_on_lost([item.slide_id for item in outcomes if item.state == "quarantined"])
+        done = [_told(item, as_json=as_json) for item in outcomes]
+    if not (as_json or console.is_piped()):
+        console.print_table([item.row() for item in done])
+    _exit_on_lost([item.slide_id for item in done if item.state == "quarantined"])
 
 
 @app.command()
@@ -392,12 +460,33 @@ def _built(recipe: Any, settings: Settings, progress: Any) -> Path:
     return pipeline.build(recipe, outcomes, settings=settings).folder
 
 
+def _told(outcome: Any, *, as_json: bool) -> Any:
+    """Tell a program at once what became of one slide or picture."""
+    if as_json:
+        console.print_json_line(outcome)
+    elif console.is_piped() and outcome.result:
+        console.print_line(str(outcome.result))
+    elif console.is_piped():
+        console.warn(f"{outcome.slide_id}: {outcome.message}")
+    return outcome
+
+
 def _show_outcomes(outcomes: Any, *, as_json: bool) -> None:
     if as_json:
         console.print_json(outcomes)
     else:
         console.print_table([item.row() for item in outcomes])
     _exit_on_lost([item.slide_id for item in outcomes if item.state == "quarantined"])
+
+
+def _show_look(looked: Any, *, as_json: bool) -> None:
+    if as_json:
+        console.print_json(looked)
+    else:
+        console.print_table(looked.source_rows, title="Before: source ids")
+        console.print_table(looked.class_rows, title="After: classes")
+        console.say("\n".join(looked.lines).replace("[", r"\["))
+    raise typer.Exit(console.OK if looked.passed else console.FAILED)
 
 
 def _show_version(version: Any, *, as_json: bool) -> None:
