@@ -3,9 +3,11 @@
 from typing import Any
 
 from tests.contracts.model import LABELS, ModelContract
-from wsi_vit.models.classifier import ClassifierSection, LastBlocks
+from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.eomt import EomtSection
 from wsi_vit.models.maskformer import MaskFormerSection
 from wsi_vit.models.start import ConfigStart
+from wsi_vit.models.tuning import LastBlocks
 
 TINY_VIT = {
     "hidden_size": 32,
@@ -20,6 +22,14 @@ TINY_MASKS = {
     "heads": 2,
     "queries": 6,
     "points": 64,
+}
+TINY_EOMT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "mlp_ratio": 2,
+    "patch_size": 8,
+    "train_num_points": 64,
 }
 
 
@@ -123,4 +133,44 @@ class TestMask2Former(ModelContract):
     def make(self) -> Any:
         return MaskFormerSection(
             architecture="mask2former", start=ConfigStart(options=TINY_MASKS), input_px=64
+        ).build(LABELS, "segmentation")
+
+
+class TestMaskFormerOfInstances(ModelContract):
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_MASKS)
+        return MaskFormerSection(start=start, input_px=64, targets="instances").build(
+            LABELS, "segmentation"
+        )
+
+
+class TestEomt(ModelContract):
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_EOMT)
+        return EomtSection(start=start, input_px=64, queries=6, blocks=2, upscales=1).build(
+            LABELS, "segmentation"
+        )
+
+
+class TestEomtOfInstancesWithoutMasks(ModelContract):
+    """As it is at the end of its training."""
+
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_EOMT)
+        section = EomtSection(
+            start=start, input_px=64, queries=8, blocks=1, upscales=1, targets="instances"
+        )
+        model = section.build(LABELS, "segmentation")
+        model.progress(1.0)
+        return model
+
+
+class TestEomtWithFrozenBlocks(ModelContract):
+    def make(self) -> Any:
+        return EomtSection(
+            start=ConfigStart(options=TINY_EOMT),
+            input_px=64,
+            queries=6,
+            blocks=1,
+            tuning=LastBlocks(last_blocks=2),
         ).build(LABELS, "segmentation")

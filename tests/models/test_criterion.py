@@ -10,7 +10,9 @@ from tests.contracts.model import LABELS
 from tests.models.test_contract import TINY_MASKS
 from wsi_vit.labels import IGNORE_ID
 from wsi_vit.models.criterion import Prediction
-from wsi_vit.models.maskformer import Architecture, MaskFormerSection, criterion_of
+from wsi_vit.models.mask_classifier import criterion_of
+from wsi_vit.models.maskformer import Architecture, MaskFormerSection
+from wsi_vit.models.segments import Segments, segments_of
 from wsi_vit.models.start import ConfigStart
 
 BOTH = pytest.mark.parametrize("architecture", ["maskformer", "mask2former"])
@@ -36,6 +38,10 @@ def as_transformers_likes(ids: Tensor) -> dict[str, list[Tensor]]:
     }
 
 
+def masks_of(ids: Tensor) -> Segments:
+    return segments_of(ids, "semantic", classes=3)
+
+
 def blocky_ids() -> Tensor:
     """Return masks (3, 64, 64) with one to three classes, in blocks."""
     torch.manual_seed(3)
@@ -53,7 +59,7 @@ def test_it_equals_the_criterion_of_transformers_where_nothing_is_ignored(
     torch.manual_seed(5)
     theirs = model.network(pixels, **as_transformers_likes(ids)).loss
     torch.manual_seed(5)
-    ours = model.criterion(model._predict(pixels), ids, ONES)
+    ours = model.criterion(model._predict(pixels), masks_of(ids), ONES)
     assert len(model._predict(pixels)) == {"maskformer": 1, "mask2former": 3}[architecture]
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -68,7 +74,7 @@ def test_gradients_equal_those_of_transformers_as_well(architecture: Architectur
         model.zero_grad()
         targets = {} if own else as_transformers_likes(ids)
         loss = (
-            model.criterion(model._predict(pixels), ids, ONES)
+            model.criterion(model._predict(pixels), masks_of(ids), ONES)
             if own
             else model.network(pixels, **targets).loss
         )
@@ -83,7 +89,7 @@ def one_image(masks: Tensor) -> Prediction:
 
 
 def dense(prediction: Prediction, ids: Tensor) -> Tensor:
-    return criterion_of(made_up("maskformer").network.config)([prediction], ids, ONES)
+    return criterion_of(made_up("maskformer").network.config)([prediction], masks_of(ids), ONES)
 
 
 def test_what_is_predicted_on_ignored_pixels_does_not_matter() -> None:
@@ -144,9 +150,9 @@ def test_class_weights_act_on_the_class_loss() -> None:
     ids = torch.randint(0, 2, (1, 32, 32))
     prediction = Prediction(torch.randn(1, 5, 4), torch.randn(1, 5, 32, 32))
     criterion = criterion_of(made_up("maskformer").network.config)
-    heavy = criterion([prediction], ids, torch.tensor([1.0, 9.0, 1.0]))
-    unseen = criterion([prediction], ids, torch.tensor([1.0, 1.0, 9.0]))
-    even = criterion([prediction], ids, ONES)
+    heavy = criterion([prediction], masks_of(ids), torch.tensor([1.0, 9.0, 1.0]))
+    unseen = criterion([prediction], masks_of(ids), torch.tensor([1.0, 1.0, 9.0]))
+    even = criterion([prediction], masks_of(ids), ONES)
     assert heavy != even
     assert unseen == even  # class 2 is not in the image
 
@@ -158,5 +164,5 @@ def test_predictions_that_are_not_numbers_do_not_break_the_matching(
     criterion = criterion_of(made_up(architecture).network.config)
     masks = torch.randn(1, 5, 16, 16)
     masks[0, 2] = float("nan")
-    loss = criterion([Prediction(torch.zeros(1, 5, 4), masks)], blocky_ids()[:1], ONES)
+    loss = criterion([Prediction(torch.zeros(1, 5, 4), masks)], masks_of(blocky_ids()[:1]), ONES)
     assert loss.shape == ()

@@ -11,6 +11,7 @@ from tests.training.small import LABELS, Memory, section, weights_of
 from wsi_vit.datasets.augmentation import Augmentation
 from wsi_vit.datasets.example import Example
 from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.eomt import EomtSection
 from wsi_vit.models.maskformer import MaskFormerSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.training.checkpoints import load_best
@@ -34,6 +35,14 @@ MASKS = {
     "points": 32,
     "dropout": 0.1,
 }
+EOMT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "mlp_ratio": 2,
+    "patch_size": 8,
+    "train_num_points": 32,
+}
 
 
 def make(kind: str, seed: int) -> Any:
@@ -41,6 +50,11 @@ def make(kind: str, seed: int) -> Any:
     if kind == "vit":
         start = ConfigStart(options=VIT)
         return ClassifierSection(start=start, input_px=SIDE_PX).build(LABELS, "classification")
+    if kind == "eomt":
+        start = ConfigStart(options=EOMT)
+        options = {"queries": 4, "blocks": 1, "upscales": 1, "targets": "instances"}
+        eomt = EomtSection.model_validate({"start": start, "input_px": SIDE_PX} | options)
+        return eomt.build(LABELS, "segmentation")
     start = ConfigStart(options=MASKS)
     return MaskFormerSection(architecture=kind, start=start, input_px=SIDE_PX).build(  # type: ignore[arg-type]
         LABELS, "segmentation"
@@ -69,7 +83,7 @@ def halves(count: int, *, masks: bool) -> Memory:
     return Memory(examples)
 
 
-@pytest.mark.parametrize("kind", ["vit", "maskformer", "mask2former"])
+@pytest.mark.parametrize("kind", ["vit", "maskformer", "mask2former", "eomt"])
 def test_real_models_resume_to_the_very_same_weights(kind: str, tmp_path: Path) -> None:
     masks = kind != "vit"
     options: dict[str, Any] = {

@@ -30,6 +30,11 @@ NO_KEYS: Callable[[str], bool] = lambda _key: False  # noqa: E731
 """Tolerates no tensor that is missing, left over or of another shape."""
 
 
+_HEADS = {"classifier", "pooler", "head", "decoder", "cls_classifier", "distillation_classifier"}
+HEAD_PREFIX = "wsi_vit_head."
+"""Names the tensors of a head that the network of transformers does not have."""
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a checkpoint, by name."""
     return sorted(folder.glob("*.safetensors"))
@@ -169,8 +174,24 @@ def load_network(
             got=folder,
             remedy="Fetch the checkpoint again, or name one of this architecture",
         ) from error
-    _refuse_gaps(report, folder, may_differ)
+    refuse_gaps(report, folder, may_differ)
     return network
+
+
+def is_own_head(key: str) -> bool:
+    """Say whether a tensor belongs to a head that lies outside the network."""
+    return key.startswith(HEAD_PREFIX)
+
+
+def is_of_a_head(key: str) -> bool:
+    """Say whether a tensor belongs to a head, or to masked pre-training alone."""
+    parts = key.split(".")
+    return (
+        parts[0] in _HEADS
+        or is_own_head(key)
+        or (len(parts) > 1 and parts[1] in _HEADS - {"decoder"})
+        or key.endswith("embeddings.mask_token")
+    )
 
 
 def normalisation_of(folder: Path) -> tuple[Channels, Channels]:
@@ -214,8 +235,18 @@ def _refuse_no_weights(folder: Path) -> None:
     )
 
 
-def _refuse_gaps(report: dict[str, Any], folder: Path, may_differ: Callable[[str], bool]) -> None:
-    other_shape = [key[0] for key in report["mismatched_keys"]]
+def refuse_gaps(report: dict[str, Any], folder: Path, may_differ: Callable[[str], bool]) -> None:
+    """Refuse a load report that names tensors of a backbone.
+
+    Args:
+        report: Transformers' own: missing_keys, unexpected_keys, and perhaps mismatched_keys.
+        folder: Where the tensors came from.
+        may_differ: As for `load_network`.
+
+    Raises:
+        ModelError: Naming them.
+    """
+    other_shape = [key[0] for key in report.get("mismatched_keys", ())]
     gaps = {
         "missing": [key for key in report["missing_keys"] if not may_differ(key)],
         "left over": [key for key in report["unexpected_keys"] if not may_differ(key)],

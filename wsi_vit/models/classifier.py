@@ -1,32 +1,32 @@
 """One class an image: any image classifier of transformers, or a backbone with a fresh head."""
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import Parameter
 
 from wsi_vit.datasets.example import Task
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.models.checkpoint import (
+    is_of_a_head,
+    is_own_head,
     load_network,
     new_config,
-    normalisation_of,
     quiet,
     read_config,
     read_json,
 )
 from wsi_vit.models.model import Batch
 from wsi_vit.models.network import NetworkModel
-from wsi_vit.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Channels, Preprocessing
+from wsi_vit.models.pixels import Preprocessing
+from wsi_vit.models.section import ModelSection, patch_px, refuse_size
 from wsi_vit.models.start import ConfigStart, HubStart, Start
-from wsi_vit.section import Section
+from wsi_vit.models.tuning import Tuning, freeze
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -35,7 +35,6 @@ Pool = Literal["native", "cls", "mean", "cls+mean"]
 """What the head sees: as the architecture does, the class token, the mean patch, or both."""
 
 _NATIVE = {"vit": "cls", "deit": "cls", "dinov2": "cls+mean", "dinov2_with_registers": "cls+mean"}
-_HEADS = {"classifier", "pooler", "head", "decoder", "cls_classifier", "distillation_classifier"}
 _SMALL_VIT = {
     "hidden_size": 192,
     "num_hidden_layers": 12,
@@ -45,15 +44,10 @@ _SMALL_VIT = {
 """ViT-Ti of Touvron et al. (2021), table 1: what an unspecific configuration means."""
 
 
-class LastBlocks(Section):
-    """Train the last blocks of the backbone, its final norm, and the head."""
-
-    last_blocks: int = Field(ge=1)
-
-
-class ClassifierSection(Section):
+class ClassifierSection(ModelSection):
     """A classifier: where its weights come from and how its head learns."""
 
+    task: ClassVar[Task] = "classification"
     kind: Literal["classifier"] = "classifier"
     start: Start = HubStart(id="google/vit-base-patch16-224-in21k")
     """Options of a configuration: `model_type` (default vit) and what transformers calls its keys;
@@ -64,31 +58,7 @@ class ClassifierSection(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the head's inputs that are dropped in training."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    tuning: Literal["full", "head"] | LastBlocks = "full"
-    mean: Channels | None = None
-    """Absent: what the checkpoint was trained with, or ImageNet's."""
-    std: Channels | None = None
-
-    def build(self, labels: LabelMap, task: Task) -> "Classifier":
-        """Make the model, with first weights loaded or drawn from torch's global generator.
-
-        Raises:
-            ModelError: Weights that are missing, pickled, damaged or do not fit; another task.
-        """
-        _refuse_task(task)
-        if isinstance(self.start, ConfigStart):
-            return self._drawn(self.start, labels)
-        folder = self.start.folder()
-        config = read_config(folder, labels=labels)
-        mean, std = normalisation_of(folder)
-        model = self.assemble(
-            _loaded_network(folder, config, own_head=self.has_own_head(config)),
-            labels,
-            Preprocessing(input_px=self.input_px, mean=self.mean or mean, std=self.std or std),
-        )
-        if not _same_names(folder, labels):
-            model.draw_head()
-        return model
+    tuning: Tuning = "full"
 
     def has_own_head(self, config: "PreTrainedConfig") -> bool:
         """Say whether the head lies outside transformers' network, because the pooling is ours."""
@@ -102,22 +72,35 @@ class ClassifierSection(Section):
         Raises:
             ModelError: The input size or the pooling does not suit the architecture.
         """
-        _refuse_size(network.config, self.input_px)
+        refuse_size(network.config, self.input_px)
         return Classifier(network, section=self, labels=labels, preprocessing=preprocessing)
 
-    def _drawn(self, start: ConfigStart, labels: LabelMap) -> "Classifier":
+    def restored(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return the network of a classifier that was saved."""
+        return self._loaded(folder, read_config(folder, labels=labels), may_differ=is_own_head)
+
+    def _begun(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        config = read_config(folder, labels=labels)
+        network = self._loaded(folder, config, may_differ=is_of_a_head)
+        if not _same_names(folder, labels):
+            _draw_head(network)
+        return network
+
+    def _loaded(
+        self, folder: Path, config: "PreTrainedConfig", *, may_differ: Callable[[str], bool]
+    ) -> "PreTrainedModel":
+        auto, extra = _class_for(config, own_head=self.has_own_head(config))
+        return load_network(auto, folder, config=config, may_differ=may_differ, **extra)
+
+    def _drawn(self, start: ConfigStart, labels: LabelMap) -> "PreTrainedModel":
         options = dict(start.options)
         model_type = str(options.pop("model_type", "vit"))
         if model_type == "vit":
             options = _SMALL_VIT | {"image_size": self.input_px} | options
         config = new_config(model_type, options, labels=labels)
-        auto, extra = class_for(config, own_head=self.has_own_head(config))
+        auto, extra = _class_for(config, own_head=self.has_own_head(config))
         with quiet():
-            network = auto.from_config(config, **extra)
-        mean, std = self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
-        return self.assemble(
-            network, labels, Preprocessing(input_px=self.input_px, mean=mean, std=std)
-        )
+            return auto.from_config(config, **extra)
 
 
 class Classifier(NetworkModel):
@@ -145,7 +128,7 @@ class Classifier(NetworkModel):
         if self.head is None:
             _native_head(network).register_forward_pre_hook(self._drop_inputs)
         self._options = _size_options(network, self.input_px)
-        self._freeze()
+        self._asleep = freeze(self.backbone(), section.tuning)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of a batch; examples with target 255 are left out.
@@ -176,13 +159,6 @@ class Classifier(NetworkModel):
         """Return all but the head."""
         return self.network.base_model
 
-    def draw_head(self) -> None:
-        """Draw the head's weights anew, as transformers does: normal, std 0.02, no bias."""
-        inside = {id(parameter) for parameter in self.backbone().parameters()}
-        for parameter in self.parameters():
-            if id(parameter) not in inside:
-                nn.init.normal_(parameter, std=0.02 if parameter.ndim > 1 else 0.0)
-
     def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002  (torch's own)
         """Switch training on; a backbone that does not learn stays as in evaluation."""
         super().train(mode)
@@ -199,7 +175,7 @@ class Classifier(NetworkModel):
 
     def _pooled(self, tokens: Tensor) -> Tensor:
         """Return what the head sees of tokens (B, special + patches, features)."""
-        patches = tokens[:, -((self.input_px // _patch_px(self.network.config)) ** 2) :]
+        patches = tokens[:, -((self.input_px // patch_px(self.network.config)) ** 2) :]
         parts = {"cls": [tokens[:, 0]], "mean": [patches.mean(1)]}
         both = parts["cls"] + parts["mean"]
         return torch.cat(parts.get(self.section.pool, both), dim=-1)
@@ -207,29 +183,15 @@ class Classifier(NetworkModel):
     def _drop_inputs(self, _head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         return (self.dropout(inputs[0]),)
 
-    def _own_head(self) -> nn.Module | None:
+    def own_head(self) -> nn.Module | None:
+        """Return the head that lies outside the network, if any."""
         return self.head
-
-    def _freeze(self) -> None:
-        for parameter in self.backbone().parameters():
-            parameter.requires_grad_(self.section.tuning == "full")
-        if isinstance(self.section.tuning, LastBlocks):
-            for parameter in _last_blocks(self.backbone(), self.section.tuning.last_blocks):
-                parameter.requires_grad = True
-        self._asleep = {id(p) for p in self.backbone().parameters() if not p.requires_grad}
 
     def _frozen(self) -> set[int]:
         return self._asleep
 
 
-def _loaded_network(
-    folder: Path, config: "PreTrainedConfig", *, own_head: bool
-) -> "PreTrainedModel":
-    auto, extra = class_for(config, own_head=own_head)
-    return load_network(auto, folder, config=config, may_differ=is_of_a_head, **extra)
-
-
-def class_for(config: "PreTrainedConfig", *, own_head: bool) -> tuple[Any, dict[str, Any]]:
+def _class_for(config: "PreTrainedConfig", *, own_head: bool) -> tuple[Any, dict[str, Any]]:
     """Return the class to make the network with, and options of its constructor."""
     from transformers import AutoModel, AutoModelForImageClassification
 
@@ -239,15 +201,12 @@ def class_for(config: "PreTrainedConfig", *, own_head: bool) -> tuple[Any, dict[
     return AutoModel, {"add_pooling_layer": False} if config.model_type in ("vit", "deit") else {}
 
 
-def is_of_a_head(key: str) -> bool:
-    """Say whether a tensor belongs to a head, or to masked pre-training alone."""
-    parts = key.split(".")
-    return (
-        parts[0] in _HEADS
-        or parts[0].startswith("wsi_vit_head")
-        or (len(parts) > 1 and parts[1] in _HEADS - {"decoder"})
-        or key.endswith("embeddings.mask_token")
-    )
+def _draw_head(network: "PreTrainedModel") -> None:
+    """Draw the head's weights anew, as transformers does: normal, std 0.02, no bias."""
+    inside = {id(parameter) for parameter in network.base_model.parameters()}
+    for parameter in network.parameters():
+        if id(parameter) not in inside:
+            nn.init.normal_(parameter, std=0.02 if parameter.ndim > 1 else 0.0)
 
 
 def _own_head(section: ClassifierSection, config: "PreTrainedConfig", classes: int) -> Any:
@@ -290,49 +249,7 @@ def _size_options(network: "PreTrainedModel", input_px: int) -> dict[str, Any]:
     return {"interpolate_pos_encoding": True} if knows else {}
 
 
-def _refuse_size(config: "PreTrainedConfig", input_px: int) -> None:
-    patch = _patch_px(config)
-    if input_px % patch == 0:
-        return
-    raise ModelError(
-        f"The input size is no multiple of the patch size {patch}: border pixels would be unseen",
-        got=f"input_px {input_px}",
-        known=[input_px // patch * patch, (input_px // patch + 1) * patch],
-        remedy="Choose one of these sizes",
-    )
-
-
-def _patch_px(config: "PreTrainedConfig") -> int:
-    patch = getattr(config, "patch_size", 1)
-    return patch if isinstance(patch, int) else patch[0]
-
-
-def _refuse_task(task: Task) -> None:
-    if task != "classification":
-        raise ModelError(
-            "A classifier gives one class an image",
-            got=f"task {task}",
-            known=["classification"],
-            remedy="Choose `kind: maskformer` for segmentation",
-        )
-
-
 def _same_names(folder: Path, labels: LabelMap) -> bool:
     """Say whether a checkpoint's head was trained for these very classes."""
     names = read_json(folder / "config.json").get("id2label") or {}
     return tuple(names.get(str(index)) for index in range(len(names))) == labels.names
-
-
-def _last_blocks(backbone: nn.Module, count: int) -> Iterator[Parameter]:
-    """Yield the parameters of the last blocks and of the norms that follow them."""
-    stacks = [m for m in backbone.modules() if isinstance(m, nn.ModuleList)]
-    blocks = max(stacks, key=len, default=nn.ModuleList())
-    if count > len(blocks):
-        raise ModelError(
-            "The network has fewer blocks than are to be trained",
-            got=f"last_blocks {count}",
-            known=[f"1 to {len(blocks)}"],
-            remedy="Lower `last_blocks`, or choose `tuning: full`",
-        )
-    norms = [m for name, m in backbone.named_children() if "norm" in name]
-    return chain.from_iterable(m.parameters() for m in [*blocks[len(blocks) - count :], *norms])

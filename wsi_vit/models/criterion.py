@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
 from torch import Tensor
 
-from wsi_vit.labels import IGNORE_ID
+from wsi_vit.models.segments import IGNORED, Segments
 
 Costs = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From mask logits to what each pixel costs if it is inside the true mask, and if it is not."""
@@ -63,7 +63,7 @@ class MaskCriterion:
     def __call__(
         self,
         layers: Sequence[Prediction],
-        ids: Tensor,
+        truth: Segments,
         class_weights: Tensor,
         *,
         generator: torch.Generator | None = None,
@@ -72,79 +72,81 @@ class MaskCriterion:
 
         Args:
             layers: The last decoder layer's prediction first, then those of earlier layers.
-            ids: True training ids, int64 (B, H, W); 255 is ignored.
+            truth: The true masks, with their classes.
             class_weights: What each class weighs in the class loss, (classes,).
             generator: Draws the sampled points; None uses torch's global one.
         """
-        present = _present(ids, len(class_weights))
         weights = torch.cat([class_weights, class_weights.new_tensor([self.no_object_weight])])
-        losses = [self._layer(layer, ids, present, weights, generator) for layer in layers]
+        losses = [self._layer(layer, truth, weights, generator) for layer in layers]
         return torch.stack(losses).sum()
 
     def _layer(
         self,
         prediction: Prediction,
-        ids: Tensor,
-        present: list[list[int]],
+        truth: Segments,
         weights: Tensor,
         generator: torch.Generator | None,
     ) -> Tensor:
         prediction = Prediction(prediction.classes.float(), prediction.masks.float())
-        image, query, label = self._match(prediction, ids, present, generator)
-        mask, dice = self._mask_losses(prediction.masks[image, query], ids[image], label, generator)
-        masks = max(sum(map(len, present)), 1)
+        image, query, number, label = self._match(prediction, truth, generator)
+        mask, dice = self._mask_losses(
+            prediction.masks[image, query], truth.maps[image], number, generator
+        )
+        masks = max(sum(map(len, truth.classes)), 1)
         return (
             self.mask_weight * mask / masks
             + self.dice_weight * dice / masks
-            + self.class_weight * _class_loss(prediction, ids, (image, query, label), weights)
+            + self.class_weight
+            * _class_loss(prediction, truth.maps, (image, query, label), weights)
         )
 
     @torch.no_grad()
     def _match(
         self,
         prediction: Prediction,
-        ids: Tensor,
-        present: list[list[int]],
+        truth: Segments,
         generator: torch.Generator | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return image, query and class of each matched pair, int64 (pairs,)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return image, query, segment and class of each matched pair, int64 (pairs,)."""
         from scipy.optimize import linear_sum_assignment
 
         tables = [
-            self._match_costs(classes, masks, image_ids, labels, generator)
-            for classes, masks, image_ids, labels in zip(*prediction, ids, present, strict=True)
+            self._match_costs(classes, masks, maps, labels, generator)
+            for classes, masks, maps, labels in zip(*prediction, *truth, strict=True)
         ]
         flat = torch.cat([table.flatten() for table in tables]).cpu()  # one transfer for all
-        pairs: list[tuple[int, int, int]] = []
+        pairs: list[tuple[int, int, int, int]] = []
         for image, (part, table) in enumerate(
             zip(flat.split([table.numel() for table in tables]), tables, strict=True)
         ):
             queries, columns = linear_sum_assignment(part.view(table.shape).numpy())
             pairs += [
-                (image, int(q), present[image][c]) for q, c in zip(queries, columns, strict=True)
+                (image, int(q), int(n), truth.classes[image][n])
+                for q, n in zip(queries, columns, strict=True)
             ]
-        found = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 3).to(ids.device)
-        return found[:, 0], found[:, 1], found[:, 2]
+        found = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4).to(truth.maps.device)
+        return found[:, 0], found[:, 1], found[:, 2], found[:, 3]
 
     def _match_costs(
         self,
         classes: Tensor,
         masks: Tensor,
-        ids: Tensor,
+        maps: Tensor,
         labels: list[int],
         generator: torch.Generator | None,
     ) -> Tensor:
         """Return what it costs to match each query with each true mask, (queries, masks)."""
-        wanted = torch.tensor(labels, dtype=torch.int64, device=ids.device)
+        numbers = torch.arange(len(labels), device=maps.device)
+        wanted = torch.tensor(labels, dtype=torch.int64, device=maps.device)
         if self.sampling:
             where = _draw((1, self.sampling.points, 2), masks, generator)
             logits = _at(masks[:, None], where.expand(len(masks), -1, -1))
-            truth, valid = _truth_at(ids.expand(len(labels), -1, -1), wanted, where)
+            truth, valid = _truth_at(maps.expand(len(labels), -1, -1), numbers, where)
             valid = valid[0] if len(labels) else valid.new_ones(self.sampling.points)
         else:
-            small = _nearest(ids[None], masks.shape[-2:])[0].flatten()
-            logits, valid = masks.flatten(1), (small != IGNORE_ID).float()
-            truth = (small == wanted[:, None]).float()
+            small = _nearest(maps[None], masks.shape[-2:])[0].flatten()
+            logits, valid = masks.flatten(1), (small != IGNORED).float()
+            truth = (small == numbers[:, None]).float()
         inside, outside = self.costs(logits)
         total = inside @ (truth * valid).T + outside @ ((1 - truth) * valid).T
         mask = total / valid.sum().clamp(min=1)
@@ -155,20 +157,20 @@ class MaskCriterion:
         return torch.nan_to_num(cost, nan=worst, posinf=worst, neginf=worst)
 
     def _mask_losses(
-        self, logits: Tensor, ids: Tensor, labels: Tensor, generator: torch.Generator | None
+        self, logits: Tensor, maps: Tensor, numbers: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Return summed mask and Dice losses of matched masks (pairs, h, w)."""
         if not len(logits):
             return logits.sum(), logits.sum()
         if self.sampling:
             where = _uncertain_points(logits.detach()[:, None], self.sampling, generator)
-            truth, valid = _truth_at(ids, labels, where)
+            truth, valid = _truth_at(maps, numbers, where)
             logits = _at(logits[:, None], where)
         else:
-            size = ids.shape[-2:]
+            size = maps.shape[-2:]
             logits = F.interpolate(logits[:, None], size=size, mode="bilinear")[:, 0].flatten(1)
-            truth = (ids == labels[:, None, None]).flatten(1).float()
-            valid = (ids != IGNORE_ID).flatten(1).float()
+            truth = (maps == numbers[:, None, None]).flatten(1).float()
+            valid = (maps != IGNORED).flatten(1).float()
         inside, outside = self.costs(logits)
         each = (inside * truth + outside * (1 - truth)) * valid
         mask = (each.sum(1) / valid.sum(1).clamp(min=1)).sum()
@@ -190,13 +192,13 @@ def cross_entropy_costs(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _class_loss(
-    prediction: Prediction, ids: Tensor, matched: tuple[Tensor, Tensor, Tensor], weights: Tensor
+    prediction: Prediction, maps: Tensor, matched: tuple[Tensor, Tensor, Tensor], weights: Tensor
 ) -> Tensor:
     """Return the weighted mean cross-entropy of the queries that can be told their class."""
     image, query, label = matched
-    targets = torch.full(prediction.classes.shape[:2], len(weights) - 1, device=ids.device)
+    targets = torch.full(prediction.classes.shape[:2], len(weights) - 1, device=maps.device)
     targets[image, query] = label
-    told = _looks_at_known(prediction.masks, ids)
+    told = _looks_at_known(prediction.masks, maps)
     told[image, query] = True
     each = F.cross_entropy(
         prediction.classes.flatten(0, 1), targets.flatten(), weight=weights, reduction="none"
@@ -207,24 +209,17 @@ def _class_loss(
 
 
 @torch.no_grad()
-def _looks_at_known(masks: Tensor, ids: Tensor) -> Tensor:
+def _looks_at_known(masks: Tensor, maps: Tensor) -> Tensor:
     """Say of each query whether at least half of its mask lies on known pixels, (B, queries)."""
-    ignored = _nearest(ids, masks.shape[-2:]) == IGNORE_ID
+    ignored = _nearest(maps, masks.shape[-2:]) == IGNORED
     attention = masks.sigmoid()
     on_ignored = (attention * ignored[:, None]).sum((-2, -1))
     mostly_known = on_ignored <= 0.5 * attention.sum((-2, -1))
     return mostly_known & ~ignored.flatten(1).all(1)[:, None]
 
 
-def _present(ids: Tensor, classes: int) -> list[list[int]]:
-    """Return the classes that are seen in each image, with one transfer from the device."""
-    seen = torch.zeros((len(ids), IGNORE_ID + 1), device=ids.device)
-    rows = seen.scatter_(1, ids.flatten(1), 1.0).cpu().tolist()
-    return [[label for label in range(classes) if row[label]] for row in rows]
-
-
-def _nearest(ids: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(ids[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
+def _nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(maps[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
 def _dice(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -256,9 +251,9 @@ def _at(maps: Tensor, where: Tensor) -> Tensor:
     return F.grid_sample(maps, 2 * where[:, :, None] - 1, align_corners=False)[:, 0, :, 0]
 
 
-def _truth_at(ids: Tensor, labels: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how far points lie in a class (N, P), and 1 where no ignored pixel is near."""
-    where = where.expand(len(ids), -1, -1)
-    truth = _at((ids == labels[:, None, None]).float()[:, None], where)
-    ignored = _at((ids == IGNORE_ID).float()[:, None], where)
+def _truth_at(maps: Tensor, numbers: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far points lie in a segment (N, P), and 1 where no ignored pixel is near."""
+    where = where.expand(len(maps), -1, -1)
+    truth = _at((maps == numbers[:, None, None]).float()[:, None], where)
+    ignored = _at((maps == IGNORED).float()[:, None], where)
     return truth, (ignored == 0).float()

@@ -15,7 +15,7 @@ from torch import nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.checkpoint import quiet, read_json
+from wsi_vit.models.checkpoint import HEAD_PREFIX, quiet, read_json
 from wsi_vit.models.pixels import Preprocessing
 from wsi_vit.section import Section
 from wsi_vit.store import file_digest, write_whole
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LABELS, PREPROCESSING = "labels.json", "preprocessing.json"
 _Kind = TypeVar("_Kind", bound=Section)
-HEAD_PREFIX = "wsi_vit_head."
-"""Names the tensors of a head that the network of transformers does not have."""
 
 
 class SavedPart(Section):

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import names_of
+from wsi_vit.models.mask_classifier import refuse_few_queries
 from wsi_vit.section import Section
 
 if TYPE_CHECKING:
@@ -49,12 +49,7 @@ def new_mask_config(
     Raises:
         ModelError: Fewer queries than classes.
     """
-    if options.queries < len(labels):
-        raise ModelError(
-            "Fewer queries than classes: some could never be found",
-            got=f"{options.queries} queries for {len(labels)} classes",
-            remedy="Set `queries` to twice the number of classes or more",
-        )
+    refuse_few_queries(options.queries, labels)
     if architecture == "maskformer":
         return _maskformer(options, labels, input_px)
     return _mask2former(options, labels, input_px)

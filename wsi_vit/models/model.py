@@ -42,6 +42,13 @@ class Model(Protocol):
         """Weigh classes in the loss, (classes,) float; None weighs all alike."""
         ...
 
+    def progress(self, share: float) -> None:
+        """Take note, before each step, that a share (0 to 1) of the training is done.
+
+        What follows from it is kept in `state_dict`, so that a resumed model goes on alike.
+        """
+        ...
+
     def scores(self, images: Tensor) -> Tensor:
         """Return softmax-like float32 scores of uint8 images (B, 3, H, W).
 

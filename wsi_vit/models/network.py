@@ -105,6 +105,9 @@ class NetworkModel(nn.Module):
         """Yield the backbone's parameters that the section leaves trainable."""
         return (p for p in self.backbone().parameters() if id(p) not in self._frozen())
 
+    def progress(self, share: float) -> None:
+        """Take note that a share (0 to 1) of the training is done; most models do not mind."""
+
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors, labels.json and preprocessing.json.
 
@@ -114,13 +117,13 @@ class NetworkModel(nn.Module):
         save_folder(
             folder,
             network=self.network,
-            head=self._own_head(),
+            head=self.own_head(),
             section=self.section,
             labels=self.labels,
             preprocessing=self.preprocessing,
         )
 
-    def _own_head(self) -> nn.Module | None:
+    def own_head(self) -> nn.Module | None:
         """Return the head that lies outside the network, if any."""
         return None
 

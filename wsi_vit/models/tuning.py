@@ -1,0 +1,52 @@
+"""Which part of a backbone learns."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+from torch.nn import Parameter
+
+from wsi_vit.errors import ModelError
+from wsi_vit.section import Section
+
+
+class LastBlocks(Section):
+    """Train the last blocks of the backbone, its final norm, and the head."""
+
+    last_blocks: int = Field(ge=1)
+
+
+Tuning = Literal["full", "head"] | LastBlocks
+"""What learns: everything, the head alone, or the last blocks and the head. What comes before the
+first part that learns costs no backward pass."""
+
+
+def freeze(backbone: nn.Module, tuning: Tuning) -> set[int]:
+    """Keep parts of a backbone from learning; return the identities of what never will.
+
+    Raises:
+        ModelError: The backbone has fewer blocks than are to learn.
+    """
+    for parameter in backbone.parameters():
+        parameter.requires_grad_(tuning == "full")
+    if isinstance(tuning, LastBlocks):
+        for parameter in _last_blocks(backbone, tuning.last_blocks):
+            parameter.requires_grad = True
+    return {id(p) for p in backbone.parameters() if not p.requires_grad}
+
+
+def _last_blocks(backbone: nn.Module, count: int) -> Iterator[Parameter]:
+    """Yield the parameters of the last blocks and of the norms that follow them."""
+    stacks = [m for m in backbone.modules() if isinstance(m, nn.ModuleList)]
+    blocks = max(stacks, key=len, default=nn.ModuleList())
+    if count > len(blocks):
+        raise ModelError(
+            "The network has fewer blocks than are to be trained",
+            got=f"last_blocks {count}",
+            known=[f"1 to {len(blocks)}"],
+            remedy="Lower `last_blocks`, or choose `tuning: full`",
+        )
+    norms = [m for name, m in backbone.named_children() if "norm" in name]
+    return chain.from_iterable(m.parameters() for m in [*blocks[len(blocks) - count :], *norms])
