@@ -153,7 +153,7 @@ class _Followed:
     def ended_by(self) -> State[Any]:
         """The state of a run whose process could not say how it ended."""
         if self._cancelled or self._yard.stop.is_set():
-            return Cancelled(message="Stopped with all its processes; a checkpoint is kept.")
+            return Cancelled(message="Stopped with all its processes; started again it goes on.")
         return Crashed(message="Its process was ended before it could say why.")
 
     def hear(self, line: str) -> None:
