@@ -1,0 +1,28 @@
+"""The `wsi-vit` command: one verb a stage, no logic of its own.
+
+Exit codes: 0 all well, 1 failed, 2 a mistake in what was asked, 3 finished with quarantined slides.
+Further verbs are found through the entry-point group `wsi_vit.commands` (the flows bring theirs).
+"""
+
+import sys
+from importlib.metadata import entry_points
+
+from wsi_vit import console
+from wsi_vit.cli import data, keeping, learning, looking, models
+from wsi_vit.cli.verbs import app
+from wsi_vit.errors import WsiVitError
+
+__all__ = ["app", "data", "keeping", "learning", "looking", "main", "models"]
+
+
+def main() -> None:
+    """Run the command line; each error of ours is one message and an exit code."""
+    for entry in entry_points(group="wsi_vit.commands"):
+        entry.load()(app)
+    try:
+        app()
+    except WsiVitError as error:
+        sys.exit(console.exit_code(error))
+    except KeyboardInterrupt:
+        console.warn("Interrupted; finished work is kept, so the same command goes on from here.")
+        sys.exit(130)

@@ -1,0 +1,38 @@
+"""The application that every verb hangs on, and what verbs ask and say alike."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wsi_vit import console
+
+app = typer.Typer(
+    name="wsi-vit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From whole-slide images to registered, reproducible models, and back to slides.",
+)
+
+RecipeName = Annotated[str, typer.Argument(help="Name of a recipe, or a path that ends in .yaml.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--cohort", help="cohort.csv, a folder of slides or images, or the copy of a public set."
+    ),
+]
+Start = Annotated[Path | None, typer.Option(help="Local folder of weights to start from.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
+
+
+def exit_on_lost(lost: list[str]) -> None:
+    """End with exit code 3 and their names where something was quarantined."""
+    if lost:
+        console.warn(f"Quarantined: {', '.join(lost)}")
+        raise typer.Exit(console.QUARANTINED)
+
+
+def lost_of(outcomes: Any) -> list[str]:
+    """Return the names of those that were quarantined."""
+    return [item.slide_id for item in outcomes if item.state == "quarantined"]
