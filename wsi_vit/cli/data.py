@@ -82,7 +82,7 @@ def dataset(
 
     Example: wsi-vit dataset ebhi_segmentation --cohort data/ebhi-seg --show --out pictures
 
-    Example: wsi-vit dataset ade20k_5 --cohort data/ADEChallengeData2016 --push me/scene_parse_5class
+    Example: wsi-vit dataset ade20k_5 --cohort data/ADE20K --push me/scene_parse_5class
     """
     from wsi_vit import pipeline
     from wsi_vit.recipe import load_recipe
