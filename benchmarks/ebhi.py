@@ -4,7 +4,7 @@
 
 `--data` is EBHI-Seg (or the 269 images of it that come with the project's test data), `--start` a
 folder of ViT weights. Classification: recipe `ebhi_classification` against twelve plain epochs
-(AdamW 2e-5 falling linearly, flips, a linear head on the class token), the same weights, training
+(AdamW 5e-5 falling linearly, flips, a linear head on the class token), the same weights, training
 split, precision and number of epochs. Segmentation: recipe `ebhi_segmentation` against the mask
 that is all foreground. Every image is in one test fold; intervals are from a paired bootstrap over
 cases. `--quick` runs the first fold only. Finished folds are kept in `--runs` and not run again.
@@ -88,7 +88,7 @@ def plain(bench: Bench, name: str, fold: int) -> Rows:
     body = AutoModel.from_pretrained(bench.start)
     head = torch.nn.Linear(body.config.hidden_size, len(data.labels))
     parameters = [*body.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=2e-5)
+    optimiser = torch.optim.AdamW(parameters, lr=5e-5)
     train, batch = data.examples("train"), 16
     steps = EPOCHS * -(-len(train) // batch)
     falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
