@@ -25,12 +25,12 @@ def as_tensor(images: Sequence[NDArray[np.uint8]]) -> Any:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
-def judged(data: Any, scores: Callable[[Any], Any]) -> Rows:
-    """Return the confusion counts of each test image of an opened dataset."""
+def judged(data: Any, scores: Callable[[Any], Any], *, split: str = "test") -> Rows:
+    """Return the confusion counts of each image of one split of an opened dataset."""
     import torch
 
     rows: Rows = []
-    for example in data.examples("test").__getitems__(range(len(data.examples("test")))):
+    for example in data.examples(split).__getitems__(range(len(data.examples(split)))):
         with torch.inference_mode():
             said = scores(as_tensor([example.image]))[0].argmax(0).numpy().astype(np.uint8)
         rows.append(counted(example, said, len(data.labels)))

@@ -1,0 +1,136 @@
+"""CamVid by whole sequences: quick recipes beside a plain per-patch head on the same weights.
+
+    python -m benchmarks.camvid --data DIR --start DIR [--quick] [--json]
+
+`--data` is CamVid in SegNet's layout, `--start` a folder of DINOv2 weights. Trained on sequence
+0006R0 and judged on 0016E5, and the other way round. The folders' own split has frames of one
+sequence on both sides, and our recipes choose their epoch on the frames they are judged on there:
+it is reported apart, as what it is. The classes are those of
+`sidewalk_4`; IoU counts background pixels, its mean leaves the background class out. Intervals are
+from a paired bootstrap over runs of five frames. Recipes: benchmarks/recipes/camvid_*.yaml.
+`--quick` judges one direction and skips `maskformer`. Finished parts are kept in `--runs`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.paired import Counts, by_case, interval, iou_of, judged
+from benchmarks.patch_head import learn_head
+
+RESULTS = Path(__file__).parent / "results"
+RECIPES = Path(__file__).parent / "recipes"
+SPLITS: dict[str, dict[str, Any]] = {
+    "unseen 0016E5": {"kind": "sites", "test": ["0016E5"], "validation": 0.2},
+    "unseen 0006R0": {"kind": "sites", "test": ["0006R0"], "validation": 0.2},
+    "folders' own split": {"kind": "cohort"},
+}
+
+
+def recipe_of(kind: str, split: str, data: Path, start: Path) -> Any:
+    """Return a quick recipe with one of the splits."""
+    from pydantic import TypeAdapter
+
+    from wsi_vit.datasets.splits import AnySplit
+    from wsi_vit.recipe import load_recipe
+
+    recipe = load_recipe(RECIPES / f"camvid_{kind}.yaml").reading(data)
+    recipe = recipe.starting_from(start) if kind == "eomt" else recipe
+    return recipe.model_copy(update={"split": TypeAdapter(AnySplit).validate_python(SPLITS[split])})
+
+
+def judge(kind: str, split: str, data: Path, start: Path, runs: Path) -> dict[str, Any]:
+    """Train one kind on one split; return the judged frames' counts and its seconds."""
+    kept = runs / "parts" / f"{kind}-{split.replace(' ', '-')}.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    from wsi_vit import pipeline
+    from wsi_vit.datasets.reading import open_dataset
+    from wsi_vit.models.load import load_model
+    from wsi_vit.settings import Settings
+
+    settings = Settings(runs=runs)
+    recipe = recipe_of("eomt" if kind == "head" else kind, split, data, start)
+    opened = open_dataset(pipeline.build(recipe, [], settings=settings).folder)
+    began = time.perf_counter()
+    if kind == "head":
+        scores = learn_head(start, opened, input_px=recipe.model.input_px)
+        trained_s = time.perf_counter() - began
+    else:
+        run = pipeline.train(recipe, opened.folder, settings=settings).run
+        trained_s = time.perf_counter() - began
+        scores = load_model(run / "model").eval().scores
+    judging = "validation" if SPLITS[split]["kind"] == "cohort" else "test"
+    part = {"rows": judged(opened, scores, split=judging), "train_s": round(trained_s, 1)}
+    part["names"] = list(opened.labels.names)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(part))
+    return part
+
+
+def mean_of_classes(counts: Counts) -> Any:
+    """Return the mean IoU over all classes but the background, which is the first."""
+    from wsi_vit.metrics import mean_iou
+
+    return mean_iou(counts, 0)
+
+
+def compare(split: str, kinds: list[str], train: Callable[[str, str], Any]) -> dict[str, Any]:
+    """Return each kind's IoU a class, and what each gains over the head."""
+    parts = {kind: train(kind, split) for kind in kinds}
+    tables = {kind: by_case(part["rows"]) for kind, part in parts.items()}
+    found: dict[str, Any] = {"runs_of_frames": len(tables["head"])}
+    for kind, table in tables.items():
+        names = parts[kind]["names"]
+        found[kind] = {
+            "mean_iou": interval(mean_of_classes, table),
+            **{name: interval(iou_of(i), table) for i, name in enumerate(names) if i},
+            "gain_over_head": interval(mean_of_classes, table, tables["head"]),
+            "train_s": parts[kind]["train_s"],
+        }
+    return found
+
+
+def main() -> None:
+    """Measure, print, and keep a full result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/camvid"))
+    parser.add_argument("--quick", action="store_true", help="one direction, no maskformer")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    options = parser.parse_args()
+    splits = list(SPLITS)[:1] if options.quick else list(SPLITS)
+    kinds = ["head", "eomt"] if options.quick else ["head", "eomt", "maskformer"]
+    data, start = options.data.resolve(), options.start.resolve()
+
+    def train(kind: str, split: str) -> dict[str, Any]:
+        return judge(kind, split, data, start, options.runs)
+
+    result: dict[str, Any] = {
+        "benchmark": "camvid",
+        **{split: compare(split, kinds, train) for split in splits},
+        "quick": options.quick,
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    for split in splits:
+        for kind in kinds:
+            scores = {k: v for k, v in result[split][kind].items() if k != "train_s"}
+            told = "  ".join(f"{k} {v['value']:.3f}" for k, v in scores.items())
+            print(f"{split:<20} {kind:<11} {told}  {result[split][kind]['train_s']:.0f} s")
+    if not options.quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "camvid.json").write_text(json.dumps(result, indent=1) + "\n")
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
