@@ -109,8 +109,7 @@ def test_a_whole_eomt_keeps_all_but_what_its_size_classes_and_queries_change(
     assert len(smaller.network.upscale_block.block) == 1
     assert smaller.network.attn_mask_probs.tolist() == [1.0]
     two = LabelMap(classes=LABELS.classes[:2])
-    section = EomtSection(start=start, input_px=96, queries=9)
-    other = section.build(two, "segmentation")
+    other: Any = EomtSection(start=start, input_px=96, queries=9).build(two, "segmentation")
     assert unlike(other, model) == {
         "class_predictor.weight",
         "class_predictor.bias",
@@ -218,6 +217,30 @@ def test_it_learns_from_a_configuration_and_does_not_collapse_in_evaluation(targ
         learning, resting = model.train().loss(batch), model.eval().loss(batch)
     assert 0.7 < resting / learning < 1.4
     assert mean_iou(model, discs(16, seed=1)) > 0.65  # background alone: 0.3
+
+
+def test_the_section_says_what_is_one_mask() -> None:
+    """Two discs of one class are two masks for one model, and one for the other."""
+    batch = discs(1, seed=0)
+    batch["targets"][:] = 0
+    batch["targets"][0, 8:20, 8:20] = batch["targets"][0, 40:52, 40:52] = 1
+    whole, apart = make().eval(), make(targets="instances").eval()
+    seen: list[list[list[int]]] = []
+    for model in (whole, apart):
+        model.criterion = Spy(model.criterion, seen)
+        model.loss(batch)
+    assert seen == [[[0, 1]], [[0, 1, 1]]]
+
+
+class Spy:
+    """A criterion that tells which masks it was given."""
+
+    def __init__(self, criterion: Any, seen: list[list[list[int]]]) -> None:
+        self.criterion, self.seen, self.sampling = criterion, seen, criterion.sampling
+
+    def __call__(self, layers: Any, truth: Any, *rest: Any, **options: Any) -> Tensor:
+        self.seen.append(truth.classes)
+        return self.criterion(layers, truth, *rest, **options)
 
 
 def test_only_what_a_backbone_has_is_the_backbone() -> None:
