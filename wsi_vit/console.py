@@ -83,8 +83,12 @@ def progress_bars() -> Generator[Callable[[str, int, int], None]]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     # Rich would send what is printed meanwhile to standard error, past a pipe that waits for it.
-    redirected = {"redirect_stdout": not is_piped()}
-    with Progress(*columns, console=_err, disable=not _err.is_terminal, **redirected) as bars:
+    with Progress(
+        *columns,
+        console=_err,
+        disable=not _err.is_terminal,
+        redirect_stdout=not is_piped(),
+    ) as bars:
         known: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:

@@ -17,6 +17,7 @@ from wsi_vit.models.model import Model
 from wsi_vit.prediction.applied import AppliedModel
 from wsi_vit.prediction.mosaic import is_large, tile_starts, tiled_picture
 from wsi_vit.prediction.section import PredictionSection
+from wsi_vit.prediction.stitch import BandBlender
 
 SECTION = PredictionSection(batch_size=3)
 
@@ -73,6 +74,19 @@ def test_no_seam_shows_where_a_model_knows_little_at_the_rim_of_its_tiles() -> N
 
     assert (blended[inner] == 1).all()
     assert (side_by_side[inner] != 1).mean() > 0.02
+
+
+def test_tiles_that_disagree_hand_over_slowly() -> None:
+    """Where one tile is as sure of one class as the next of another, both are heard for long."""
+    blender = BandBlender(classes=2, width_px=224, tile_px=128)
+    for left, sure in ((0, 0), (96, 1)):
+        scores = np.zeros((2, 128, 128), np.float32)
+        scores[sure] = 1
+        blender.add(scores, left=left)
+    share = blender.advance(128).scores[1, 64]
+
+    assert ((share > 0.1) & (share < 0.9)).sum() >= 30  # nearly all of the 32 that they share
+    assert np.abs(np.diff(share)).max() < 0.25
 
 
 def test_stripes_for_little_memory_change_nothing() -> None:

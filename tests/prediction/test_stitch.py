@@ -97,12 +97,12 @@ def test_a_tile_is_cut_off_at_both_sides() -> None:
     np.testing.assert_allclose(blender.advance(4).scores[0, 0], [2, 3, 0])
 
 
-def test_the_window_is_that_of_nnunet() -> None:
+def test_the_window_is_a_gaussian_of_a_quarter_of_the_side() -> None:
     window = gaussian_window(64)
     middle = window[31:33, 31:33].mean()
 
     assert middle == pytest.approx(1, abs=0.01)
-    assert window[31, 31 + 8] / window[31, 31] == pytest.approx(np.exp(-0.5), rel=0.1)
+    assert window[31, 31 + 16] / window[31, 31] == pytest.approx(np.exp(-0.5), rel=0.1)
     assert window.min() > 0
     assert gaussian_window(1).tolist() == [[1.0]]
 

@@ -50,8 +50,9 @@ def _legend(labels: LabelMap, values: NDArray[Any]) -> list[LegendEntry]:
     if len(entries) <= _MOST_LISTED:
         return entries
     shown = [entry for entry, value in zip(entries, values, strict=True) if value >= 0.0005]
-    rest = f"{len(entries) - len(shown)} more classes, below 0.1% each"
-    return [*shown, LegendEntry(None, "#ffffff", rest)]
+    hidden = len(entries) - len(shown)
+    rest = LegendEntry(None, "#ffffff", f"{hidden} more classes, below 0.1% each")
+    return [*shown, rest] if hidden else shown
 
 
 def _percent(value: float) -> str:

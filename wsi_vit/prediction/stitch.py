@@ -23,12 +23,13 @@ class Band:
 def gaussian_window(side_px: int) -> NDArray[np.float32]:
     """Return the weight of each pixel of a tile, shape (side, side), highest in the middle.
 
-    A Gaussian of sigma side / 8, as in nnU-Net (Isensee et al., Nature Methods 2021): a tile's rim,
-    where the model sees the least around it, gives way to the neighbour's middle. A tile of one
-    pixel weighs 1.
+    A Gaussian, as in nnU-Net (Isensee et al., Nature Methods 2021): a tile's rim, where the model
+    sees the least around it, gives way to the neighbour's middle. Its sigma is a quarter of the
+    side: nnU-Net's eighth hands over within a tenth of a tile, which shows as a seam where two
+    tiles disagree, and left a map of street scenes less right. A tile of one pixel weighs 1.
     """
     offset = np.arange(side_px) - (side_px - 1) / 2
-    line = np.exp(-0.5 * (offset / (side_px / 8)) ** 2)
+    line = np.exp(-0.5 * (offset / (side_px / 4)) ** 2)
     return np.outer(line, line).astype(np.float32)
 
 
