@@ -107,5 +107,5 @@ def test_masks_are_needed_to_learn_masks(tmp_path: Path) -> None:
     lines = (ROOT / "configs" / "ebhi_segmentation.yaml").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.startswith("  mask:"))
 
-    with pytest.raises(RecipeError, match="masks need `source.mask`"):
+    with pytest.raises(RecipeError, match=r"masks need `source\.mask`"):
         load_recipe(written(tmp_path, text))

@@ -377,7 +377,7 @@ class TestFolders:
             from_folder(tmp_path, store, "classification")
         with pytest.raises(DatasetError, match="no folder of images"):
             from_folder(tmp_path / "lost", store, "classification")
-        with pytest.raises(DatasetError, match="classes need `source.label`"):
+        with pytest.raises(DatasetError, match=r"classes need `source\.label`"):
             from_folder(tmp_path, store, "classification", label=None)
 
     def test_names_that_repeat_are_told_apart_by_their_folders(

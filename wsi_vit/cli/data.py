@@ -1,7 +1,7 @@
 """From slides and pictures to tiles and datasets."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -89,7 +89,8 @@ def dataset(
 
     resolved, settings = load_recipe(recipe).reading(cohort), Settings()
     if check or show:
-        asked = [word for word, is_asked in (("check", check), ("show", show)) if is_asked]
+        looks: dict[Literal["check", "show"], bool] = {"check": check, "show": show}
+        asked = [look for look, is_asked in looks.items() if is_asked]
         with console.progress_bars() as progress:
             looked = pipeline.look(resolved, asked, out=out, settings=settings, progress=progress)
         _show_look(looked, as_json=as_json)

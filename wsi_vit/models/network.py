@@ -80,6 +80,10 @@ class NetworkModel(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
 
+    @abstractmethod
+    def scores(self, images: Tensor) -> Tensor:
+        """Return float32 scores of uint8 images (B, 3, H, W), as `Model` says."""
+
     def weigh_classes(self, weights: Tensor | None) -> None:
         """Weigh classes in the loss, (classes,) float; None weighs all alike.
 
