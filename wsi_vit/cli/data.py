@@ -90,7 +90,7 @@ def dataset(
     resolved, settings = load_recipe(recipe).reading(cohort), Settings()
     if check or show:
         looks: dict[Literal["check", "show"], bool] = {"check": check, "show": show}
-        asked = [look for look, is_asked in looks.items() if is_asked]
+        asked: list[Literal["check", "show"]] = [look for look, wanted in looks.items() if wanted]
         with console.progress_bars() as progress:
             looked = pipeline.look(resolved, asked, out=out, settings=settings, progress=progress)
         _show_look(looked, as_json=as_json)
