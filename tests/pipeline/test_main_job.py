@@ -237,7 +237,7 @@ def test_nothing_is_built_of_quarantined_slides(
 
 
 def test_a_recipe_without_slides_has_no_cohort(recipe_file: Path, settings: Settings) -> None:
-    with pytest.raises(CohortError, match="folder of images"):
+    with pytest.raises(CohortError, match="not a cohort of slides"):
         pipeline.cohort_of(load_recipe("ebhi_segmentation"))
     with pytest.raises(CohortError, match="Give --cohort"):
         pipeline.cohort_of(load_recipe(recipe_file))
