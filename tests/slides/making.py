@@ -1,11 +1,15 @@
 """Tiny slides that tests write for themselves."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import imagecodecs
 import numpy as np
+import simplejpeg
 import tifffile
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Pixels = NDArray[np.uint8]
 _PER_CM = 10_000.0
@@ -53,3 +57,86 @@ def zero_tile(path: Path, index: int) -> Path:
         stream.seek(offset)
         stream.write(bytes(count))
     return path
+
+
+JpegKind = Literal["tables", "own tables", "rgb", "rgb with jfif"]
+
+
+def write_jpeg_tiff(
+    path: Path,
+    pixels: Pixels,
+    *,
+    kind: JpegKind = "own tables",
+    mpp: float = 0.5,
+    tile: int = 64,
+    levels: int = 1,
+    mended: Callable[[bytes], bytes] = bytes,
+) -> Path:
+    """Write JPEG tiles as scanners do, each further level half the one before.
+
+    Beyond the slide's edges lies black.
+    """
+    rate = (_PER_CM / mpp, _PER_CM / mpp)
+    options: dict[str, Any] = {"photometric": "rgb"}
+    if kind in ("tables", "own tables"):
+        options = {"photometric": "ycbcr", "subsampling": (2, 2)}
+    with tifffile.TiffWriter(path) as writer:
+        for index in range(levels):
+            tiles = [mended(_encoded(part, kind)) for part in _parts(pixels, tile)]
+            tables = _split(tiles[0])[0] if kind in ("tables", "rgb") else b""
+            if tables:
+                options["jpegtables"] = tables
+                tiles = [_split(item)[1] for item in tiles]
+            writer.write(
+                iter(tiles), shape=pixels.shape, dtype=np.uint8, tile=(tile, tile), metadata=None,
+                compression="jpeg", resolution=rate, resolutionunit="CENTIMETER",
+                subfiletype=1 if index else 0, **options,
+            )  # fmt: skip
+            pixels = np.ascontiguousarray(pixels[: len(pixels) // 2 * 2 : 2, 1::2])
+    return path
+
+
+def _parts(pixels: Pixels, tile: int) -> Iterator[Pixels]:
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % tile), (0, -width % tile), (0, 0)))
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            yield np.ascontiguousarray(padded[y : y + tile, x : x + tile])
+
+
+def _encoded(part: Pixels, kind: JpegKind) -> bytes:
+    if kind in ("tables", "own tables"):
+        return simplejpeg.encode_jpeg(part, quality=85, colorsubsampling="420")
+    stream = imagecodecs.jpeg8_encode(
+        part, level=85, colorspace="RGB", outcolorspace="RGB", subsampling="444"
+    )
+    if kind == "rgb with jfif":  # which says YCbCr, against the TIFF's own tag
+        jfif = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+        stream = b"\xff\xd8" + jfif + stream[2:]
+    return stream
+
+
+def _split(stream: bytes) -> tuple[bytes, bytes]:
+    """Return tables alone, and the tile without them and without application data."""
+    at, tables, rest = 2, b"", b""
+    while True:
+        marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
+        segment = stream[at : at + 2 + length]
+        if marker in (0xDB, 0xC4):
+            tables += segment
+        elif not 0xE0 <= marker <= 0xEF:
+            rest += segment
+        at += len(segment)
+        if marker == 0xDA:
+            return b"\xff\xd8" + tables + b"\xff\xd9", b"\xff\xd8" + rest + stream[at:]
+
+
+def tissue_like(width: int, height: int, *, seed: int = 0) -> Pixels:
+    """Return something with the spectrum of stained tissue, (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    ground = np.array([200, 140, 185.0])
+    pixels = np.tile(ground, (height, width, 1))
+    for sigma, strength in ((12, 60), (4, 40), (1.5, 18)):
+        field = ndimage.gaussian_filter(rng.standard_normal((height, width)), sigma)
+        pixels += (field / field.std() * strength * 0.5)[..., None] * np.array([0.8, 1.0, 0.6])
+    return pixels.clip(0, 255).astype(np.uint8)

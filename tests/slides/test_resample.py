@@ -7,7 +7,7 @@ from wsi_vit.slides.resample import resample
 
 
 def row(values: list[int]) -> np.ndarray:
-    return np.repeat(np.array([values], np.uint8)[..., None], 3, axis=2)
+    return np.repeat(np.array([values], np.uint8)[..., None], 4, axis=2)
 
 
 def test_half_a_pixel_further_is_the_mean_of_two() -> None:
@@ -23,7 +23,7 @@ def test_a_factor_of_two_and_a_half_counts_shares_of_pixels() -> None:
 
 
 def test_the_same_grid_gives_the_same_pixels() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 4), np.uint8)
 
     assert np.array_equal(resample(image, start=(2, 1), step=(1, 1), size=(4, 5)), image[1:6, 2:6])
 
@@ -38,7 +38,7 @@ def test_the_same_grid_gives_the_same_pixels() -> None:
 def test_shrinking_agrees_with_the_integral_of_each_pixel(
     start: float, step: float, size: int, seed: int
 ) -> None:
-    image = np.random.default_rng(seed).integers(0, 256, (1, 30, 3), np.uint8)
+    image = np.random.default_rng(seed).integers(0, 256, (1, 30, 4), np.uint8)
 
     out = resample(image, start=(start, 0), step=(step, 1), size=(size, 1))
 

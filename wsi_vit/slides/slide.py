@@ -3,7 +3,6 @@
 Pyramid levels never leave this module. Label and macro images are never opened.
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,17 +13,17 @@ from numpy.typing import NDArray
 
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Mpp, Region
+from wsi_vit.slides.blocks import Blocks
 from wsi_vit.slides.files import is_tiff, usable_file
 from wsi_vit.slides.openslide_reader import OpenSlideReader
+from wsi_vit.slides.planes import Plane, plane_for
 from wsi_vit.slides.reader import Level, Reader
-from wsi_vit.slides.resample import resample
 from wsi_vit.slides.resolution import Resolution, ResolutionSection, resolve_mpp
+from wsi_vit.slides.stored import StoredLevel, stored_tiles
 from wsi_vit.slides.tifffile_reader import TifffileReader, refuse_grey
 
 _BLOCK_PX = 2048
 """Source pixels are fetched in blocks of about this side, so memory does not grow with a region."""
-_LEVEL_SLACK = 1.01
-"""A level that is coarser than asked by less than this is taken: 4.0005 serves for 4."""
 
 
 class Slide:
@@ -34,6 +33,9 @@ class Slide:
         self.path = path
         self.resolution = resolution
         self._reader = reader
+        self.stored = stored_tiles(path, reader)
+        """The JPEG tiles behind the levels, where OpenSlide or tifffile would decode just these."""
+        self._blocks = Blocks(reader, self.stored)
 
     def __enter__(self) -> Self:
         return self
@@ -49,6 +51,8 @@ class Slide:
     def close(self) -> None:
         """Close every handle; reading again opens it anew."""
         self._reader.close()
+        if self.stored is not None:
+            self.stored.close()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,6 +92,16 @@ class Slide:
         return self._reader.header.levels
 
     @property
+    def stored_levels(self) -> tuple[StoredLevel | None, ...]:
+        """The JPEG tiles behind each level, None where it is stored otherwise."""
+        return (None,) * len(self.levels) if self.stored is None else self.stored.levels
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """Every resolution that can be read without resampling."""
+        return self._blocks.planes
+
+    @property
     def bounds(self) -> Region | None:
         """The scanned part of the plane, where the file names one; positions do not move by it."""
         return self._reader.header.bounds
@@ -105,8 +119,8 @@ class Slide:
     def read(self, region: Region, *, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """Read a region, resampled to exactly this many pixels.
 
-        The coarsest level that is fine enough is read; each output pixel is the mean of the area it
-        covers. What lies outside the plane or was not scanned has the background colour.
+        The coarsest plane that is fine enough is read; each output pixel is the mean of the area it
+        covers. What lies outside the slide or was not scanned has the background colour.
 
         Returns:
             RGB pixels (height_px, width_px, 3).
@@ -114,16 +128,31 @@ class Slide:
         Raises:
             SlideError: UNREADABLE_TILES; other regions can still be read.
         """
+        pixels = self.read_rgbx(region, width_px=width_px, height_px=height_px)
+        return np.ascontiguousarray(pixels[..., :3])
+
+    def read_rgbx(self, region: Region, *, width_px: int, height_px: int) -> NDArray[np.uint8]:
+        """Read a region as `read` does, but (height_px, width_px, 4): decoders work faster so.
+
+        The fourth value of a pixel means nothing.
+
+        Raises:
+            SlideError: UNREADABLE_TILES; other regions can still be read.
+        """
         if width_px < 1 or height_px < 1 or not (region.width > 0 and region.height > 0):
             raise ValueError(f"nothing to read: {region} as {width_px} x {height_px} px")
         step = region.width / width_px, region.height / height_px
-        level = self._level_for(min(step))
-        out = np.empty((height_px, width_px, 3), np.uint8)
-        side = max(1, int(_BLOCK_PX * self.levels[level].downsample / max(step)))
+        plane = plane_for(self.planes, min(step), corner=(region.x, region.y))
+        side = max(1, int(_BLOCK_PX * plane.downsample / max(step)))
+        if max(width_px, height_px) <= side:
+            corner, size = (region.x, region.y), (width_px, height_px)
+            return self._blocks.read(plane, corner=corner, step=step, size=size)
+        out = np.empty((height_px, width_px, 4), np.uint8)
         for top, left in _corners(height_px, width_px, side):
             part = out[top : top + side, left : left + side]
             corner = region.x + left * step[0], region.y + top * step[1]
-            part[:] = self._block(level, corner, step, (part.shape[1], part.shape[0]))
+            size = part.shape[1], part.shape[0]
+            part[:] = self._blocks.read(plane, corner=corner, step=step, size=size)
         return out
 
     def thumbnail(self, *, longest_px: int) -> NDArray[np.uint8]:
@@ -146,56 +175,13 @@ class Slide:
         x, y = column * level.tile_width, row * level.tile_height
         width = min(level.tile_width, level.width - x)
         height = min(level.tile_height, level.height - y)
-        return self._on_background(self._reader.read(self.levels.index(level), x, y, width, height))
-
-    def _level_for(self, downsample: float) -> int:
-        """Return the coarsest level that needs no enlarging, the finest where all do."""
-        fits = [
-            index
-            for index, level in enumerate(self.levels)
-            if level.downsample <= downsample * _LEVEL_SLACK
-        ]
-        return max(fits, key=lambda index: self.levels[index].downsample, default=0)
-
-    def _block(
-        self,
-        level: int,
-        corner: tuple[float, float],
-        step: tuple[float, float],
-        size: tuple[int, int],
-    ) -> NDArray[np.uint8]:
-        """Read one block: fetch the level's pixels around it with a margin, and resample."""
-        scale = self.levels[level].downsample
-        start = corner[0] / scale, corner[1] / scale
-        steps = step[0] / scale, step[1] / scale
-        margin = 0 if steps == (1, 1) and start[0].is_integer() and start[1].is_integer() else 1
-        x, y = (math.floor(value) - margin for value in start)
-        right, bottom = (
-            math.ceil(start[axis] + steps[axis] * size[axis]) + margin for axis in (0, 1)
+        pixels = self._blocks.read(
+            self._blocks.whole(self.levels.index(level)),
+            corner=(x * level.downsample, y * level.downsample),
+            step=(level.downsample, level.downsample),
+            size=(width, height),
         )
-        source = self._pixels(level, x, y, right - x, bottom - y)
-        return resample(source, start=(start[0] - x, start[1] - y), step=steps, size=size)
-
-    def _pixels(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Return RGB pixels of a level; beyond its edges lies background."""
-        plane = self.levels[level]
-        left, top = max(x, 0), max(y, 0)
-        right, bottom = min(x + width, plane.width), min(y + height, plane.height)
-        out = np.empty((height, width, 3), np.uint8)
-        out[:] = self.background
-        if right > left and bottom > top:
-            read = self._reader.read(level, left, top, right - left, bottom - top)
-            out[top - y : bottom - y, left - x : right - x] = self._on_background(read)
-        return out
-
-    def _on_background(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Composite RGBA onto the background colour; what was not scanned is never black."""
-        colour, alpha = pixels[..., :3], pixels[..., 3:]
-        if alpha.min() == 255:
-            return colour
-        weight = alpha.astype(np.uint16)
-        ground = np.array(self.background, np.uint16)
-        return ((colour * weight + ground * (255 - weight) + 127) // 255).astype(np.uint8)
+        return np.ascontiguousarray(pixels[..., :3])
 
 
 def open_slide(

@@ -1,0 +1,145 @@
+"""Pixels of JPEG tiles, decoded at full size or straight at a half, a quarter or an eighth.
+
+libjpeg-turbo scales inside the inverse cosine transform, so a tile at half size costs less than a
+whole one and needs no resampling. What neighbours share is decoded once.
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_vit.slides.jpeg_stream import Opening, StreamError
+from wsi_vit.slides.reader import unreadable_tiles
+from wsi_vit.slides.stored import StoredLevel, StoredTiles
+
+FACTORS = (1, 2, 4, 8)
+"""Scales that libjpeg-turbo decodes at with vector instructions."""
+_CACHE_BYTES = 96 << 20
+"""Decoded tiles kept: two rows of 256-px tiles of the widest slides at half size."""
+_BEHIND = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+"""All blocks were decoded and something lies behind them: padding, or the end of damaged data."""
+
+_ZEROS = bytes(16)
+"""As many as no compressed picture holds, but for the tables that `Opening` names."""
+
+Pixels = NDArray[np.uint8]
+
+
+class NotThisWayError(Exception):
+    """The tile is not to be judged here: the slide's own reader says what it is."""
+
+
+class JpegPixels:
+    """Decodes the stored tiles of a slide; safe from several threads."""
+
+    def __init__(self, tiles: StoredTiles) -> None:
+        self.tiles = tiles
+        self._kept = _Recent(_CACHE_BYTES)
+
+    def read(self, level: int, factor: int, box: tuple[int, int, int, int]) -> Pixels:
+        """Return RGBX pixels (height, width, 4) of a level decoded at 1/factor.
+
+        Args:
+            level: Number of the level.
+            factor: One of `FACTORS`.
+            box: x, y, width, height in pixels of the scaled level, inside it.
+
+        Raises:
+            SlideError: UNREADABLE_TILES.
+            NotThisWayError: A tile is not stored, or is no JPEG of the kind that is known here.
+        """
+        stored = self.tiles.levels[level]
+        if stored is None:
+            raise NotThisWayError
+        x, y, width, height = box
+        across, down = stored.tile_width // factor, stored.tile_height // factor
+        out = np.empty((height, width, 4), np.uint8)
+        for row in range(y // down, (y + height - 1) // down + 1):
+            for column in range(x // across, (x + width - 1) // across + 1):
+                tile = self._tile(level, stored, row * stored.columns + column, factor)
+                _paste(tile, (column * across - x, row * down - y), out)
+        return out
+
+    def _tile(self, level: int, stored: StoredLevel, index: int, factor: int) -> Pixels:
+        key = level, factor, index
+        return self._kept.get(key, lambda: self._decoded(stored, index, factor))
+
+    def _decoded(self, stored: StoredLevel, index: int, factor: int) -> Pixels:
+        try:
+            stream, opening = self.tiles.standalone(stored, index)
+        except StreamError as error:
+            raise NotThisWayError from error
+        return decode_strictly(stream, opening, stored, factor, self.tiles.path.name)
+
+
+def decode_strictly(
+    stream: bytes, opening: Opening, stored: StoredLevel, factor: int, name: str
+) -> Pixels:
+    """Decode a tile as RGBX (height, width, 4), believing no pixel the decoder has doubts about.
+
+    Nor one from a run of zeros, where the tile's tables allow none: many of those decode.
+
+    Raises:
+        SlideError: UNREADABLE_TILES.
+    """
+    import simplejpeg
+
+    if not opening.flat_is_zeros and stream.find(_ZEROS, len(opening.standalone)) >= 0:
+        raise unreadable_tiles(name, "a run of zeros where the picture should be")
+
+    height, width = stored.tile_height // factor, stored.tile_width // factor
+    decode = partial(simplejpeg.decode_jpeg, stream, "RGBX", min_height=height, min_width=width)
+    try:
+        pixels = decode()
+    except ValueError as error:
+        if not _is_padded(stream, str(error)):
+            raise unreadable_tiles(name, error) from error
+        pixels = decode(strict=False)
+    assert pixels.shape == (height, width, 4)
+    return pixels
+
+
+def _is_padded(stream: bytes, complaint: str) -> bool:
+    """Say whether all that the decoder minds is zeros between the last block and the end."""
+    found = _BEHIND.search(complaint)
+    count = int(found.group(1)) if found else 0
+    return 0 < count < len(_ZEROS) and stream.endswith(bytes(count) + b"\xff\xd9")
+
+
+def _paste(tile: Pixels, at: tuple[int, int], out: Pixels) -> None:
+    """Copy the part of a tile that lies inside the picture."""
+    x, y = at
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + tile.shape[1], out.shape[1]), min(y + tile.shape[0], out.shape[0])
+    out[top:bottom, left:right] = tile[top - y : bottom - y, left - x : right - x]
+
+
+class _Recent:
+    """The tiles decoded last, up to so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._lock = threading.Lock()
+        self._tiles: OrderedDict[tuple[int, int, int], Pixels] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: tuple[int, int, int], make: Callable[[], Pixels]) -> Pixels:
+        """Return what is kept, or make it; two threads may make the same one at the same time."""
+        with self._lock:
+            found = self._tiles.get(key)
+            if found is not None:
+                self._tiles.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            if key not in self._tiles:
+                self._tiles[key] = made
+                self._bytes += made.nbytes
+            while self._bytes > self._most:
+                self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+        return made
