@@ -1,6 +1,5 @@
-"""What a recipe will take, before any work: a plan measured on a few tiles of each slide."""
+"""What a recipe will take, before any work: arithmetic on each slide, and a few tiles' bytes."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +13,15 @@ from wsi_vit.recipe import Recipe
 from wsi_vit.section import Section
 from wsi_vit.settings import Settings
 from wsi_vit.slides.jpeg import encode_jpeg
+from wsi_vit.slides.read_path import ReadPath
 from wsi_vit.slides.slide import Slide, open_slide
-from wsi_vit.slides.tiles import TilePlan, TilesSection, plan_tiles, tiles_shape
+from wsi_vit.slides.tiles import TilePlan, TilesSection, plan_tiles
+from wsi_vit.slides.tiling import tiles_shape
 from wsi_vit.store import Store
 
 _SAMPLES = 6
-"""Tiles of each slide that are read and encoded to know what one takes."""
+"""Tiles of each slide that are read and encoded to know their bytes, where they are encoded."""
+_WORDS = {"copied": "kept as scanned", "decoded": "decoded, encoded once", "region": "region reads"}
 _ADAM_BYTES = 16
 """Weight, gradient and two moments of a parameter, four bytes each."""
 
@@ -29,8 +31,15 @@ class SlidePlan(Section):
 
     slide_id: str
     tiles: int = 0
+    path: ReadPath | None = None
+    """How the tiles are got; None where the slide cannot be used."""
+    copied: int = 0
+    """Tiles that keep the scanner's own bytes."""
+    read_bytes: int = 0
+    """Of stored tiles; 0 where only the slide's reader knows."""
     disk_bytes: int = 0
     cpu_s: float = 0.0
+    """On one core like the one that the rates were measured on, see `slides.read_path`."""
     cached: bool = False
     reason: Reason | None = None
     message: str = ""
@@ -40,11 +49,19 @@ class SlidePlan(Section):
         return {
             "slide": self.slide_id,
             "tiles": self.tiles,
+            "how": self._how(),
+            "MB to read": self.read_bytes / 1e6,
             "MB": self.disk_bytes / 1e6,
             "CPU s": self.cpu_s,
             "there already": "yes" if self.cached else "",
             "quarantine": self.message if self.reason else "",
         }
+
+    def _how(self) -> str:
+        if self.path is None:
+            return ""
+        scale = f" at 1/{self.path.factor}" if self.path.factor > 1 else ""
+        return f"{_WORDS[self.path.kind]}, level {self.path.level}{scale}"
 
 
 class Plan(Section):
@@ -89,30 +106,34 @@ def _plan_slide(row: CohortRow, section: TilesSection, store: Store) -> SlidePla
     try:
         with open_slide(row.slide, mpp=row.mpp, resolution=section.resolution) as slide:
             plan = plan_tiles(slide, section)
-            tile_bytes, tile_s = _sample(slide, plan, section)
+            work = plan.work(slide)
+            encoded = work.tiles - work.copied
+            tile_bytes = _sample(slide, plan, section) if encoded else 0.0
         shape = tiles_shape(
             row.slide, slide_id=row.slide_id, mpp=row.mpp, section=section, store=store
         )
     except SlideError as error:
         return SlidePlan(slide_id=row.slide_id, reason=error.reason, message=str(error))
-    count = len(plan.regions)
     return SlidePlan(
         slide_id=row.slide_id,
-        tiles=count,
-        disk_bytes=round(count * tile_bytes),
-        cpu_s=round(count * tile_s, 3),
+        tiles=work.tiles,
+        path=plan.path,
+        copied=work.copied,
+        read_bytes=work.read_bytes,
+        disk_bytes=round(encoded * tile_bytes) + (work.read_bytes if work.copied else 0),
+        cpu_s=round(work.cpu_s, 3),
         cached=store.find(shape) is not None,
     )
 
 
-def _sample(slide: Slide, plan: TilePlan, section: TilesSection) -> tuple[float, float]:
-    """Return the mean bytes and CPU seconds of a tile, over a few spread evenly."""
+def _sample(slide: Slide, plan: TilePlan, section: TilesSection) -> float:
+    """Return the mean bytes of an encoded tile, over a few spread evenly."""
     regions: Sequence[Any] = plan.regions[:: max(1, len(plan.regions) // _SAMPLES)][:_SAMPLES]
-    side, written, started = section.grid.tile_px, 0, time.process_time()
+    side, written = section.grid.tile_px, 0
     for region in regions:
-        image = slide.read(region, width_px=side, height_px=side)
-        written += len(encode_jpeg(image, section.jpeg_quality))
-    return written / len(regions), (time.process_time() - started) / len(regions)
+        image = slide.read_rgbx(region, width_px=side, height_px=side)
+        written += len(encode_jpeg(image, section.jpeg_quality, chroma=section.jpeg_chroma))
+    return written / len(regions)
 
 
 def _parameters(model: Model) -> int:

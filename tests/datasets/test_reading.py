@@ -17,7 +17,7 @@ from wsi_vit.datasets.splits import PatientSplit, RegionSplit
 from wsi_vit.errors import DatasetError
 from wsi_vit.labels import LabelMap
 from wsi_vit.slides.tile_labels import label_tiles
-from wsi_vit.slides.tiles import tile_slide
+from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Store
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.slides.making import stained, write_tiff
-from wsi_vit.slides.tiles import TilesSection, tile_slide
+from wsi_vit.slides.tiles import TilesSection
+from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Manifest, Shape, Store
 from wsi_vit.store.artefact import MANIFEST
 from wsi_vit.store.canonical import canonical_json

@@ -31,7 +31,8 @@ from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.synthetic import SyntheticSection
 from wsi_vit.slides.synthetic.cohort import synthesise_slide
 from wsi_vit.slides.synthetic.truth import write_outlines
-from wsi_vit.slides.tiles import TilesSection, tile_slide
+from wsi_vit.slides.tiles import TilesSection
+from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.slides.tissue import TissueMask
 from wsi_vit.store import Store
 

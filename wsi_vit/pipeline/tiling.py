@@ -11,7 +11,7 @@ from wsi_vit.pipeline.outcomes import Progress, SlideOutcome, silent
 from wsi_vit.recipe import Recipe
 from wsi_vit.settings import Settings
 from wsi_vit.slides.tile_labels import label_tiles
-from wsi_vit.slides.tiles import tile_slide
+from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Store, read_manifest
 
 

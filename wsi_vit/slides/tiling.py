@@ -1,0 +1,186 @@
+"""From a slide to its shard of tiles: the stage `tiles`."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+from wsi_vit.errors import Reason, SlideError
+from wsi_vit.slides.copying import DamageFoundError, copier_of
+from wsi_vit.slides.cutting import Chunk, Cutter, Tally
+from wsi_vit.slides.files import printable_name, slide_digest, usable_file
+from wsi_vit.slides.jpeg import ENCODER
+from wsi_vit.slides.overview import worker_count
+from wsi_vit.slides.picture import write_picture
+from wsi_vit.slides.shard import ROWS_A_BATCH, PackedRows, TileRow, write_shard
+from wsi_vit.slides.slide import Slide, open_slide
+from wsi_vit.slides.tiles import Progress, TilesSection, no_tissue, plan_tiles
+from wsi_vit.store import Artefact, DigestCache, Shape, Store
+
+VERSION = 2
+_CUT = 8
+"""Tiles that a thread cuts at a time."""
+_COPIED = ROWS_A_BATCH
+"""Tiles that a thread copies at a time; they are written as one batch."""
+_AHEAD = 4
+"""Chunks in work a thread: enough to keep all busy, little enough to hold few tiles."""
+
+
+def tile_slide(
+    path: Path,
+    *,
+    slide_id: str,
+    mpp: float | None,
+    section: TilesSection,
+    store: Store,
+    progress: Progress | None = None,
+) -> Artefact:
+    """Cut a slide into tiles, or find that it was done already.
+
+    The artefact holds `tiles.arrow` (see `shard`) and `thumbnail.jpg`; its facts say what was asked
+    for and what was got, and list tiles that could not be read. The same slide and section give the
+    same bytes, however many threads there are. Memory does not grow with the slide.
+
+    Raises:
+        SlideError: The slide must be quarantined; the reason code says why.
+        StoreError: The artefact cannot be written.
+    """
+    printable_name(slide_id)
+    usable_file(path)
+    shape = tiles_shape(path, slide_id=slide_id, mpp=mpp, section=section, store=store)
+
+    def make(folder: Path) -> dict[str, Any]:
+        with open_slide(path, mpp=mpp, resolution=section.resolution) as slide:
+            return _make_tiles(slide, slide_id, section, folder, progress)
+
+    return store.ensure(shape, make)
+
+
+def tiles_shape(
+    path: Path, *, slide_id: str, mpp: float | None, section: TilesSection, store: Store
+) -> Shape:
+    """Return what decides the tiles of a slide, and so names them."""
+    sections = {"tiles": section, "slide_id": slide_id, "mpp": mpp, "encoder": ENCODER}
+    digest = slide_digest(path, DigestCache(store.root))
+    return Shape.of("tiles", VERSION, sections=sections, inputs={"slide": digest})
+
+
+def _make_tiles(
+    slide: Slide, slide_id: str, section: TilesSection, folder: Path, progress: Progress | None
+) -> dict[str, Any]:
+    cutter = Cutter(slide, slide_id, section, plan_tiles(slide, section))
+    tally, verified = write_tiles(cutter, folder / "tiles.arrow", progress)
+    _refuse_too_many_invalid(slide, tally, section)
+    if not tally.kept:
+        raise no_tissue(slide, cutter.plan.mask, section.grid)
+    write_picture(folder / "thumbnail.jpg", slide, cutter.plan.mask, tally.kept)
+    return _facts(cutter, tally, verified)
+
+
+Verified = Literal["sample", "every"] | None
+
+
+def write_tiles(cutter: Cutter, path: Path, progress: Progress | None) -> tuple[Tally, Verified]:
+    """Write the planned tiles; where a copied one proves damaged, once more with all proved.
+
+    Returns:
+        What became of the tiles, and which of the copied ones were proved; None where none was.
+
+    Raises:
+        SlideError: For other reasons than unreadable pixels.
+    """
+    verify = cutter.section.verify
+    try:
+        return _write(cutter, verify, path, progress)
+    except DamageFoundError:
+        return _write(cutter, "every", path, progress)
+
+
+def _write(
+    cutter: Cutter, verify: Literal["sample", "every"], path: Path, progress: Progress | None
+) -> tuple[Tally, Verified]:
+    tally, copier = Tally(), copier_of(cutter, verify)
+    work, size = (cutter.cut, _CUT) if copier is None else (copier.copy, _COPIED)
+    count = len(cutter.plan.regions)
+    spans = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    # Closed before the slide is: a thread that still reads a closed slide takes the process down.
+    with closing(_in_order(work, spans)) as chunks:
+        write_shard(path, _pieces(chunks, spans, tally, progress))
+    return tally, verify if tally.copied else None
+
+
+def _in_order(work: Callable[[range], Chunk], spans: list[range]) -> Generator[Chunk]:
+    """Do the spans on several threads; yield them in order, holding few at a time."""
+    threads = worker_count()
+    pending: deque[Future[Chunk]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="tiles") as pool:
+        try:
+            for span in spans:
+                pending.append(pool.submit(work, span))
+                if len(pending) >= threads * _AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _pieces(
+    chunks: Generator[Chunk], spans: list[range], tally: Tally, progress: Progress | None
+) -> Iterator[TileRow | PackedRows]:
+    """Yield what is written, and count."""
+    for chunk, span in zip(chunks, spans, strict=True):
+        tally.add(chunk.tally)
+        yield from chunk.pieces
+        if progress:
+            progress(span.stop, spans[-1].stop)
+
+
+def _facts(cutter: Cutter, tally: Tally, verified: Verified) -> dict[str, Any]:
+    slide, section, plan = cutter.slide, cutter.section, cutter.plan
+    grid, stated = plan.grid, slide.resolution.stated
+    return {
+        "slide_id": cutter.slide_id,
+        "width": slide.size[0],
+        "height": slide.size[1],
+        "vendor": slide.vendor,
+        "reader": slide.reader,
+        "mpp": float(slide.mpp),
+        "mpp_source": slide.resolution.source,
+        "mpp_stated": None if stated is None else [stated.mpp_x, stated.mpp_y, stated.source],
+        "requested_mpp": section.grid.mpp,
+        "effective_mpp": cutter.mpp,
+        "grid": {
+            "tile_px": grid.tile_px,
+            "side": grid.side,
+            "stride": grid.stride,
+            "columns": grid.columns,
+            "rows": grid.rows,
+        },
+        "path": plan.path.model_dump(),
+        "copied": tally.copied,
+        "verified": verified,
+        "encoded": len(tally.kept) - tally.copied,
+        "encoder": {"quality": section.jpeg_quality, "chroma": section.jpeg_chroma},
+        "tissue_share": plan.mask.tissue_share,
+        "pen_share": float(plan.mask.is_pen.mean()),
+        "tiles": len(tally.kept),
+        "blurred": tally.blurred,
+        "tissue_unknown": tally.without_tissue,
+        "invalid": tally.invalid,
+    }
+
+
+def _refuse_too_many_invalid(slide: Slide, tally: Tally, section: TilesSection) -> None:
+    wanted = len(tally.kept) + tally.blurred + len(tally.invalid)
+    if len(tally.invalid) <= section.max_invalid * wanted:
+        return
+    raise SlideError(
+        Reason.UNREADABLE_TILES,
+        f"More than {section.max_invalid:.0%} of the tiles cannot be read",
+        got=f"{len(tally.invalid)} of {wanted} in {slide.path.name}",
+        remedy="Copy the slide from the scanner again; `wsi-vit slides check` lists what is bad",
+    )
