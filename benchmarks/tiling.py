@@ -1,0 +1,422 @@
+"""How fast a slide becomes tiles, beside OpenSlide + PIL, the bare copy, and peers.
+
+    python -m benchmarks.tiling [--quick] [--json] [--peers SCRIPT --environments FOLDER]
+
+Draws an Aperio-style slide of 40,000 x 30,000 px (a mosaic of synthetic tissue; JPEG tiles of
+256 px, quality 80, 4:2:0, levels 1, 4, 16) and cuts the same tissue tiles out of it in processes of
+their own, each pinned to one core, in interleaved rounds; medians are compared.
+
+- `raw`: `read_region`, PIL's bilinear resize, one .jpg a tile (quality 80, 4:2:0).
+- `limit`: the stored tiles packed into one file with an index; nothing is checked.
+- `ours`: from the plan to the last byte of the shard (the tile phase, in CPU seconds), and
+  `wsi-vit tile` as a user types it (whole process, in wall seconds, digest and fsync included).
+
+`--peers` names a script that runs one peer and prints a JSON line with `tiles` and `tiles_s`, and
+`--environments` a folder with one virtual environment a peer, each with that peer's name. Without
+them `half_vs_best_peer` is null. `--quick` takes a slide of 10,000 x 8,000 px and one round; the
+goals hold for the full run on a quiet machine.
+"""
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+TILE, BASE_MPP, QUALITY = 256, 0.25, 80
+MOSAIC_PX = 4096
+"""Side of the picture that the slide repeats: whole tiles on every level."""
+RESOLUTIONS = {"native": 0.25, "half": 0.5, "any": 0.37}
+PEERS = ("fastslide", "vips", "tiffslide", "hs2p_turbo", "lazyslide", "opentile")
+IDENTICAL_TILES = 400
+
+Figures = dict[str, Any]
+
+
+# ------------------------------------------------------------------------------------- the slide
+
+
+def draw_slide(path: Path, width: int, height: int) -> None:
+    """Write the slide."""
+    import simplejpeg
+    import tifffile
+
+    def encoded(picture: NDArray[np.uint8]) -> list[list[bytes]]:
+        rows, columns = picture.shape[0] // TILE, picture.shape[1] // TILE
+        parts = picture.reshape(rows, TILE, columns, TILE, 3).swapaxes(1, 2)
+        return [
+            [simplejpeg.encode_jpeg(np.ascontiguousarray(part), QUALITY, colorsubsampling="420")
+             for part in row]
+            for row in parts
+        ]  # fmt: skip
+
+    def mosaic(tiles: list[list[bytes]], wide: int, high: int) -> Iterator[bytes]:
+        for row in range(-(-high // TILE)):
+            for column in range(-(-wide // TILE)):
+                yield tiles[row % len(tiles)][column % len(tiles)]
+
+    picture = _tissue()
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        for step in (1, 4, 16):
+            side = MOSAIC_PX // step
+            small = picture.reshape(side, step, side, step, 3).mean((1, 3)).astype(np.uint8)
+            wide, high = width // step, height // step
+            said = "Aperio Image Library v11.2.1 \r\n" + f"{wide}x{high} ({TILE}x{TILE}) JPEG/YCC"
+            writer.write(
+                mosaic(encoded(small), wide, high), shape=(high, wide, 3), dtype=np.uint8,
+                tile=(TILE, TILE), compression="jpeg", photometric="ycbcr", subsampling=(2, 2),
+                metadata=None, description=f"{said}|AppMag = 40|MPP = {BASE_MPP}",
+            )  # fmt: skip
+            if step == 1:  # Aperio's second page is a thumbnail
+                writer.write(small[::16, ::16], photometric="rgb", metadata=None,
+                             description="Aperio Image Library v11.2.1 \r\nthumbnail")  # fmt: skip
+
+
+def _tissue() -> NDArray[np.uint8]:
+    """Return a square of synthetic colon at 0.25 µm/px."""
+    from wsi_vit.slides.slide import open_slide
+    from wsi_vit.slides.synthetic import synthesise_cohort
+    from wsi_vit.slides.synthetic.settings import SyntheticSection
+
+    drawn = SyntheticSection(width_px=MOSAIC_PX, height_px=MOSAIC_PX, mpp=BASE_MPP)
+    with tempfile.TemporaryDirectory() as name:
+        cohort = synthesise_cohort(Path(name), slides=1, seed=11, section=drawn)
+        with open_slide(next((cohort.parent / "slides").iterdir())) as slide:
+            return slide.thumbnail(longest_px=MOSAIC_PX)
+
+
+# ------------------------------------------------------------------ jobs, in processes of their own
+
+
+def section_of(mpp: float) -> Any:
+    """Return the tiles section of a job."""
+    from wsi_vit.slides.tiles import TilesSection
+
+    grid = {"tile_px": TILE, "mpp": mpp}
+    return TilesSection.model_validate({"grid": grid, "jpeg_quality": QUALITY})
+
+
+def plan_of(slide_path: Path, mpp: float) -> list[tuple[int, int]]:
+    """Return the corners of the wanted tiles, for everyone."""
+    from wsi_vit.slides.slide import open_slide
+    from wsi_vit.slides.tiles import plan_tiles
+
+    with open_slide(slide_path) as slide:
+        regions = plan_tiles(slide, section_of(mpp)).regions
+        return [(round(region.x), round(region.y)) for region in regions]
+
+
+def job_ours(
+    slide_path: Path, mpp: float, corners: Sequence[tuple[int, int]], out: Path
+) -> Figures:
+    """Write our shard; the plan is made before the clock starts."""
+    from wsi_vit.slides.cutting import Cutter
+    from wsi_vit.slides.slide import open_slide
+    from wsi_vit.slides.tiles import plan_tiles
+    from wsi_vit.slides.tiling import write_tiles
+
+    section = section_of(mpp)
+    with open_slide(slide_path) as slide:
+        before = time.perf_counter()
+        plan = plan_tiles(slide, section)
+        planned_s = time.perf_counter() - before
+        import_module("pyarrow.ipc")  # start-up, not tiles
+        cutter = Cutter(slide, "slide", section, plan)
+        clock = Clock()
+        tally, _ = write_tiles(cutter, out / "tiles.arrow", None)
+        figures = clock.read(len(tally.kept))
+    assert len(tally.kept) == len(corners), (len(tally.kept), len(corners))
+    written = (out / "tiles.arrow").stat().st_size
+    return {**figures, "path": plan.path.model_dump(), "plan_s": planned_s, "bytes": written}
+
+
+def job_raw(slide_path: Path, mpp: float, corners: Sequence[tuple[int, int]], out: Path) -> Figures:
+    """What everyone writes first."""
+    from openslide import OpenSlide
+    from PIL import Image
+
+    slide = OpenSlide(slide_path)
+    slide.read_region((0, 0), slide.level_count - 1, slide.level_dimensions[-1]).convert("HSV")
+    step = mpp / BASE_MPP
+    level = slide.get_best_level_for_downsample(step + 1e-6)
+    side = round(TILE * step / slide.level_downsamples[level])
+    clock = Clock()
+    for number, corner in enumerate(corners):
+        image = slide.read_region(corner, level, (side, side)).convert("RGB")
+        if side != TILE:
+            image = image.resize((TILE, TILE), Image.Resampling.BILINEAR)
+        image.save(out / f"{number}.jpg", quality=QUALITY)
+    return clock.read(len(corners))
+
+
+def job_limit(
+    slide_path: Path, mpp: float, corners: Sequence[tuple[int, int]], out: Path
+) -> Figures:
+    """Copy the stored tiles into one file, and write where each lies."""
+    import tifffile
+
+    assert mpp == BASE_MPP
+    clock = Clock()
+    with tifffile.TiffFile(slide_path) as handle:
+        page: Any = handle.pages[0]
+        offsets, counts, columns = (
+            page.dataoffsets,
+            page.databytecounts,
+            -(-page.imagewidth // TILE),
+        )
+    file, index = os.open(slide_path, os.O_RDONLY), []
+    with (out / "pack").open("wb", buffering=1 << 20) as pack:
+        for x, y in corners:
+            tile = y // TILE * columns + x // TILE
+            index.append((x, y, pack.tell(), counts[tile]))
+            pack.write(b"\xff\xd8" + os.pread(file, counts[tile], offsets[tile])[2:])
+    (out / "index.json").write_text(json.dumps(index))
+    os.close(file)
+    return clock.read(len(corners))
+
+
+JOBS = {"ours": job_ours, "raw": job_raw, "limit": job_limit}
+
+
+class Clock:
+    """Seconds and CPU seconds of this process, its threads included."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def read(self, tiles: int) -> Figures:
+        """Return what has passed, and the most memory in MB this process ever held."""
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        status = Path("/proc/self/status").read_text()  # getrusage inherits the parent's peak
+        peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+        return {"tiles": tiles, "wall_s": wall, "cpu_s": cpu, "peak_rss_mb": peak}
+
+
+def run_job(name: str, resolution: str, slide: Path, corners: Path, *, cores: int = 1) -> Figures:
+    """Run a job in a process pinned to so many cores; add what its whole process took."""
+    with tempfile.TemporaryDirectory(dir=slide.parent) as out:
+        order = [name, str(slide), str(RESOLUTIONS[resolution]), str(corners), out, str(cores)]
+        command = [sys.executable, "-m", "benchmarks.tiling", "--job", *order]
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        process_s = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(done.stderr)
+    return {**json.loads(done.stdout.splitlines()[-1]), "process_s": process_s}
+
+
+def do_job(order: Sequence[str]) -> None:
+    """Be such a process."""
+    name, slide, mpp, corners, out, cores = order
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
+    wanted = [(x, y) for x, y in json.loads(Path(corners).read_text())]
+    print(json.dumps(JOBS[name](Path(slide), float(mpp), wanted, Path(out))))
+
+
+def run_command(slide: Path) -> float:
+    """Run `wsi-vit tile` on one core as a user would, with nothing there yet; return seconds."""
+    from wsi_vit.recipe import dump_recipe, load_recipe
+
+    recipe = load_recipe("wsi_classification")
+    tiles = section_of(RESOLUTIONS["native"])
+    recipe = recipe.model_copy(update={"source": recipe.source.model_copy(update={"tiles": tiles})})
+    with tempfile.TemporaryDirectory(dir=slide.parent) as folder:
+        place = Path(folder)
+        (place / "tiling.yaml").write_text(dump_recipe(recipe))
+        (place / "cohort.csv").write_text(f"slide,patient\n{slide},p\n")
+        core = sorted(os.sched_getaffinity(0))[0]
+        command = ["taskset", "-c", str(core), sys.executable, "-m", "wsi_vit", "tile",
+                   "tiling.yaml", "--cohort", "cohort.csv", "--out", "runs"]  # fmt: skip
+        started = time.perf_counter()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=place, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(done.stdout + done.stderr)
+        return time.perf_counter() - started
+
+
+# --------------------------------------------------------------------------------------- checks
+
+
+def bit_identical(slide_path: Path, folder: Path) -> bool:
+    """Say whether copied tiles decode to OpenSlide's pixels."""
+    import pyarrow as pa
+    from openslide import OpenSlide
+    from PIL import Image
+
+    job_ours(slide_path, BASE_MPP, plan_of(slide_path, BASE_MPP), folder)
+    known = OpenSlide(slide_path)
+    with pa.memory_map(str(folder / "tiles.arrow")) as source:
+        table = pa.ipc.open_stream(source).read_all()
+        every = max(1, table.num_rows // IDENTICAL_TILES)
+        for row in table.take(list(range(0, table.num_rows, every))).to_pylist():
+            corner = int(row["x"]), int(row["y"])
+            truth = np.asarray(known.read_region(corner, 0, (TILE, TILE)))[..., :3]
+            if not np.array_equal(np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))), truth):
+                return False
+    return True
+
+
+def encoder_loss_db(slide_path: Path) -> float:
+    """Return the PSNR of half-resolution tiles after encoding, against before."""
+    import simplejpeg
+
+    from wsi_vit.slides.jpeg import encode_jpeg
+    from wsi_vit.slides.slide import open_slide
+    from wsi_vit.slides.tiles import plan_tiles
+
+    with open_slide(slide_path) as slide:
+        regions = plan_tiles(slide, section_of(RESOLUTIONS["half"])).regions
+        errors = []
+        for region in regions[:: max(1, len(regions) // 20)]:
+            image = slide.read(region, width_px=TILE, height_px=TILE)
+            back = simplejpeg.decode_jpeg(encode_jpeg(image, QUALITY))
+            errors.append(((image.astype(float) - back) ** 2).mean())
+    return round(float(10 * np.log10(255**2 / np.mean(errors))), 1)
+
+
+def peer_seconds(
+    script: Path | None, environments: Path | None, slide: Path
+) -> dict[str, float | None]:
+    """Return wall seconds a half-resolution tile of each peer, None where it is not installed."""
+    found: dict[str, float | None] = dict.fromkeys(PEERS)
+    if script is None or environments is None:
+        return found
+    for name in PEERS:
+        python = environments / name / "bin/python"
+        python = python if python.exists() else environments / "base/bin/python"
+        with tempfile.TemporaryDirectory(dir=slide.parent) as out:
+            order = ["--slide", str(slide), "--tile", str(TILE), "--mpp", "0.5", "--workers", "1"]
+            done = subprocess.run(
+                [python, script, name, *order, "--out", out],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        if done.returncode == 0:
+            said = json.loads(done.stdout.splitlines()[-1])
+            seconds = said.get("tiles_s") or said.get("all_s")
+            found[name] = seconds / said["tiles"] if seconds and said.get("tiles") else None
+        else:
+            print(f"{name}: not run ({done.stderr.strip().splitlines()[-1:]})")
+    return found
+
+
+# ------------------------------------------------------------------------------------- the whole
+
+
+def measure(options: argparse.Namespace) -> Figures:
+    """Draw the slide, run everything in rounds, and compare medians."""
+    width, height, rounds = (10_000, 8_000, 1) if options.quick else (40_000, 30_000, 5)
+    with tempfile.TemporaryDirectory(prefix="tiling-") as name:
+        folder = Path(name)
+        slide = folder / "slide.svs"
+        draw_slide(slide, width, height)
+        plans = {}
+        for resolution, mpp in RESOLUTIONS.items():
+            plans[resolution] = folder / f"{resolution}.json"
+            plans[resolution].write_text(json.dumps(plan_of(slide, mpp)))
+        runs: dict[str, list[Figures]] = {}
+        whole: list[float] = []
+        for _ in range(rounds):
+            for job, resolution, cores in ORDER:
+                figures = run_job(job, resolution, slide, plans[resolution], cores=cores)
+                runs.setdefault(f"{job} {resolution} {cores}", []).append(figures)
+            whole.append(run_command(slide))
+        peers = peer_seconds(options.peers, options.environments, slide)
+        return {
+            **compare(runs, whole, peers),
+            "bit_identical": bit_identical(slide, folder),
+            "encoder": f"quality {QUALITY}, 4:2:0",
+            "encoder_psnr_db": encoder_loss_db(slide),
+            "slide": f"{width} x {height} px, {slide.stat().st_size / 1e6:.0f} MB",
+            "rounds": rounds,
+            "quick": options.quick,
+        }
+
+
+ORDER = [
+    *(("raw", resolution, 1) for resolution in RESOLUTIONS),
+    ("limit", "native", 1),
+    *(("ours", resolution, 1) for resolution in RESOLUTIONS),
+    ("ours", "half", 2),
+]
+
+
+def compare(
+    runs: dict[str, list[Figures]], whole: list[float], peers: dict[str, float | None]
+) -> Figures:
+    """Return the ratios of medians."""
+
+    def median(job: str, key: str) -> float:
+        return statistics.median(figures[key] for figures in runs[job])
+
+    def ratio(over: str, under: str, key: str) -> float:
+        return round(median(over, key) / median(under, key), 2)
+
+    known = [seconds for seconds in peers.values() if seconds]
+    half_s = median("ours half 1", "wall_s") / median("ours half 1", "tiles")
+    return {
+        "benchmark": "tiling",
+        "native_vs_raw": round(median("raw native 1", "process_s") / statistics.median(whole), 2),
+        "native_phase_vs_raw": ratio("raw native 1", "ours native 1", "wall_s"),
+        "native_phase_cpu_vs_raw": ratio("raw native 1", "ours native 1", "cpu_s"),
+        "native_of_limit": ratio("limit native 1", "ours native 1", "cpu_s"),
+        "half_cpu_vs_raw": ratio("raw half 1", "ours half 1", "cpu_s"),
+        "half_vs_best_peer": round(min(known) / half_s, 2) if known else None,
+        "any_mpp_vs_raw": ratio("raw any 1", "ours any 1", "cpu_s"),
+        "workers2": ratio("ours half 1", "ours half 2", "wall_s"),
+        "peak_rss_mb": round(max(median(job, "peak_rss_mb") for job in runs if "ours" in job)),
+        "plan_s": round(median("ours native 1", "plan_s"), 3),
+        "peers": {name: s and round(1 / s, 1) for name, s in peers.items()},
+        "us_a_tile": {
+            job: round(1e6 * median(job, "cpu_s") / median(job, "tiles"), 1) for job in runs
+        },
+        "paths": {job: figures[0]["path"] for job, figures in runs.items() if "ours" in job},
+    }
+
+
+def main() -> None:
+    """Measure, print, and keep a full result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small slide, one round")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser.add_argument("--peers", type=Path, help="script that runs one peer")
+    parser.add_argument("--environments", type=Path, help="one virtual environment a peer")
+    parser.add_argument("--job", nargs=6, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job:
+        do_job(options.job)
+        return
+    result = measure(options) | {
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    for key, value in result.items():
+        print(f"{key:<24} {value}")
+    if all(speed is None for speed in result["peers"].values()):
+        print("No peer is installed: half_vs_best_peer is null (see --peers, --environments).")
+    if not options.quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "tiling.json").write_text(json.dumps(result, indent=1) + "\n")
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
