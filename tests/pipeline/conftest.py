@@ -35,7 +35,7 @@ model:
               num_attention_heads: 2, intermediate_size: 64}
   input_px: 64
 augmentation: {preset: none}
-training: {epochs: 16, batch_size: 8, learning_rate: 3.0e-3, workers: 0}
+training: {epochs: 24, batch_size: 8, learning_rate: 1.0e-3, workers: 0}
 evaluation: {resamples: 100}
 """
 
