@@ -19,7 +19,7 @@ from wsi_vit.tracking.journal import Journal
 
 def learner(folder: Path, *, epochs: int) -> Path:
     path = folder / "apart.yaml"
-    path.write_text(LEARNER.replace("epochs: 16", f"epochs: {epochs}"))
+    path.write_text(LEARNER.replace("epochs: 24", f"epochs: {epochs}"))
     return path
 
 
