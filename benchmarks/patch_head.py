@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-EPOCHS, BATCH, RATE, SEED = 20, 4, 1e-3, 0
+EPOCHS, BATCH, RATE, SEED = 20, 4, 1e-2, 0
 
 
 def learn_head(start: Path, data: Any, *, input_px: int) -> Callable[[Any], Any]:
