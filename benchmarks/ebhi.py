@@ -4,10 +4,11 @@
 
 `--data` is EBHI-Seg (or the 269 images of it that come with the project's test data), `--start` a
 folder of ViT weights. Classification: recipe `ebhi_classification` against twelve plain epochs
-(AdamW 5e-5 falling linearly, flips, a linear head on the class token), the same weights, training
-split, precision and number of epochs. Segmentation: recipe `ebhi_segmentation` against the mask
-that is all foreground. Every image is in one test fold; intervals are from a paired bootstrap over
-cases. `--quick` runs the first fold only. Finished folds are kept in `--runs` and not run again.
+(AdamW falling linearly from 5e-5, flips, a linear head on the class token, 224 px) of the same
+weights, on the same training images, in the same precision; one rate alone was tried for it.
+Segmentation: recipe `ebhi_segmentation` against the mask that is all foreground. Every image is in
+one test fold; intervals are from a paired bootstrap over cases. `--quick` runs the first fold only.
+Finished folds are kept in `--runs` and not run again.
 """
 
 import argparse
