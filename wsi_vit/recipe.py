@@ -11,7 +11,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from wsi_vit.datasets.augmentation import Augmentation
+from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Task
 from wsi_vit.datasets.images import ImageSource
 from wsi_vit.datasets.sources import AnySource, CohortSource

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
-from wsi_vit.datasets.augmentation import Augmentation, augment
+from wsi_vit.datasets.augmentation.batches import augment
+from wsi_vit.datasets.augmentation.section import Augmentation
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contracts.model import LABELS
-from wsi_vit.datasets.augmentation import Augmentation, augment
+from wsi_vit.datasets.augmentation.batches import augment
+from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import IGNORE_ID

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsi_vit.datasets.augmentation import Augmentation
+from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example, Task
 from wsi_vit.labels import LabelClass, LabelMap
 from wsi_vit.models.model import Batch

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.training.small import PLAIN, Memory, Small, section, shade, shades, weights_of
-from wsi_vit.datasets.augmentation import Augmentation
+from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example, Task
 from wsi_vit.errors import Stopped, TrainingError
 from wsi_vit.training.checkpoints import load_best, newest_valid

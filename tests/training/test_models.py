@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.small import LABELS, Memory, section, weights_of
-from wsi_vit.datasets.augmentation import Augmentation
+from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example
 from wsi_vit.models.classifier import ClassifierSection
 from wsi_vit.models.eomt import EomtSection

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsi_vit.datasets.augmentation import augment
+from wsi_vit.datasets.augmentation.batches import augment
 from wsi_vit.datasets.example import Example
 from wsi_vit.datasets.reading import DatasetExamples, TrainingSet, open_dataset
 from wsi_vit.errors import DatasetError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from wsi_vit.datasets.augmentation import Augmentation, augment
+from wsi_vit.datasets.augmentation.batches import augment
+from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.errors import TrainingError
 from wsi_vit.models.model import Batch, Model
 from wsi_vit.training.batches import Loaded, part, to_device

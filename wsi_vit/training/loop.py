@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from wsi_vit.datasets.augmentation import Augmentation
+from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Examples
 from wsi_vit.errors import Stopped, TrainingError
 from wsi_vit.models.model import Model

@@ -5,65 +5,20 @@ the image and ignored in the mask.
 """
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from wsi_vit.datasets.augmentation_draws import Draws, Probability, to_bytes
+from wsi_vit.datasets.augmentation.draws import Draws, to_bytes
+from wsi_vit.datasets.augmentation.section import Crop, Flip, QuarterTurns, Rotate
 from wsi_vit.labels import IGNORE_ID
-from wsi_vit.section import Section
 
 _PLACES = 10
 """Places that are drawn for a part, as many as mmsegmentation's RandomCrop tries."""
 _JUDGED_PX = 64
 """Side of the lattice of points by which a place is judged: exact to about one part in a hundred,
 and a fraction of the time that all pixels of ten places would take."""
-
-
-class Flip(Section):
-    """Mirror left and right, and up and down, each by its own draw."""
-
-    probability: Probability = 0.5
-    """Of left and right."""
-    upside_down: Probability = 0.5
-    """Of up and down; 0 for photographs, where the sky is above."""
-
-
-class QuarterTurns(Section):
-    """Turn by 90, 180 or 270 degrees, equally likely; images that are not square by 180 only."""
-
-    probability: Probability = 0.75
-
-
-class Rotate(Section):
-    """Turn by a small angle; corners are mirrored in the image and ignored in the mask."""
-
-    probability: Probability = 0.3
-    degrees: float = Field(default=10.0, ge=0.0, le=180.0)
-    """Largest angle to either side."""
-
-
-class Crop(Section):
-    """Zoom, and cut out a part of the image that lies at random."""
-
-    probability: Probability = 0.3
-    smallest: float = Field(default=0.9, gt=0.1, le=10.0)
-    """Below 1 the image shrinks, and its edge is mirrored (ignored in the mask)."""
-    largest: float = Field(default=1.25, gt=0.1, le=10.0)
-    """Above 1 a part of `1 / largest` of a side fills the image."""
-    least_other: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """The floor: at least this share of the known pixels in the part belongs to other classes than
-    its largest one. Of ten places the first that is so, else the best, is taken; 0 takes any.
-    """
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.smallest > self.largest:
-            raise ValueError("smallest is larger than largest")
-        return self
 
 
 def turn(

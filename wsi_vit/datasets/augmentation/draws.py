@@ -1,13 +1,7 @@
 """The random numbers of one batch: drawn for each image alone, in an order that never changes."""
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
-
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-"""How many of the images are changed, on average."""
 
 
 class Draws:

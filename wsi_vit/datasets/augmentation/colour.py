@@ -3,12 +3,11 @@
 import math
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from wsi_vit.datasets.augmentation_draws import Draws, Probability, to_bytes
-from wsi_vit.section import Section
+from wsi_vit.datasets.augmentation.draws import Draws, to_bytes
+from wsi_vit.datasets.augmentation.section import Colour, Stain
 
 # Ruifrok & Johnston 2001 (Anal Quant Cytol Histol 23:291), optical density of red, green, blue.
 _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
@@ -16,29 +15,6 @@ _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 
 _GREY = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue."""
-
-
-class Colour(Section):
-    """Change brightness, contrast, saturation and hue, as scanners and cameras do."""
-
-    probability: Probability = 0.5
-    brightness: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Largest relative change."""
-    contrast: float = Field(default=0.1, ge=0.0, lt=1.0)
-    saturation: float = Field(default=0.1, ge=0.0, lt=1.0)
-    hue_degrees: float = Field(default=5.0, ge=0.0, le=180.0)
-    """Largest turn about the grey axis, to either side."""
-
-
-class Stain(Section):
-    """Change each stain's amount in optical density (Tellez et al. 2018, IEEE TMI 37:2126).
-
-    Each of haematoxylin, eosin and the residual is multiplied by U(1 - s, 1 + s) and shifted by
-    U(-s, s), where s is the strength; 0.05 is light, 0.2 strong.
-    """
-
-    probability: Probability = 0.5
-    strength: float = Field(default=0.05, ge=0.0, lt=1.0)
 
 
 def restain(images: Tensor, draws: Draws, section: Stain) -> None:

@@ -1,0 +1,1 @@
+"""Random changes of images and their masks, on the device that trains."""
