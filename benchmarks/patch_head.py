@@ -51,7 +51,8 @@ def _tokens(body: Any, images: Any, input_px: int) -> Any:
     """Return patch tokens (B, patches, width) of uint8 images, float32."""
     import torch
 
-    from wsi_vit.models.pixels import IMAGENET_MEAN, IMAGENET_STD, fit_images
+    from wsi_vit.models.pixels import fit_images
+    from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
     mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).view(2, 1, 3, 1, 1)
     pixels = (fit_images(images, input_px).float() / 255 - mean) / std

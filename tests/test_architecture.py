@@ -144,6 +144,15 @@ import {module}
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("module", ["wsi_vit.recipe", "wsi_vit.slides.tiling"])
+def test_a_recipe_is_read_and_slides_are_tiled_without_torch(module: str) -> None:
+    """It takes longer to import than most slides take to tile."""
+    heavy = ["torch", "transformers", "accelerate", "datasets", "mlflow", "scipy.sparse"]
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
 def test_no_import_goes_round() -> None:
     graph = {
         path.relative_to(ROOT)

@@ -4,6 +4,7 @@ import pytest
 
 from wsi_vit import pipeline
 from wsi_vit.errors import CohortError, Reason
+from wsi_vit.models.building import build_model
 from wsi_vit.planning import plan_recipe
 from wsi_vit.recipe import Recipe, load_recipe
 from wsi_vit.settings import Settings
@@ -54,7 +55,7 @@ def test_a_plan_foretells_the_tiles_and_their_bytes(recipe: Recipe, tmp_path: Pa
 
 def test_a_plan_counts_the_weights(recipe: Recipe, tmp_path: Path) -> None:
     plan = plan_recipe(recipe, settings=Settings(runs=tmp_path))
-    model = recipe.model.build(recipe.labels, recipe.task)
+    model = build_model(recipe.model, recipe.labels, recipe.task)
 
     assert plan.parameters == sum(weight.numel() for weight in model.parameters())
     assert plan.weights_bytes == 16 * plan.parameters

@@ -19,7 +19,7 @@ from wsi_vit.datasets.splits import AnySplit
 from wsi_vit.errors import RecipeError
 from wsi_vit.evaluation.section import EvaluationSection
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.load import AnyModel
+from wsi_vit.models.sections import AnyModel
 from wsi_vit.models.start import FolderStart
 from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.section import Section

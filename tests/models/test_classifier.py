@@ -11,15 +11,16 @@ from tests.contracts.model import LABELS, made_up_examples
 from tests.models.test_contract import TINY_VIT
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.building import build_model
 from wsi_vit.models.checkpoint import quiet
-from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart, FolderStart
 
 
 def make(**options: Any) -> Any:
     torch.manual_seed(0)
     section = {"start": ConfigStart(options=TINY_VIT), "input_px": 64} | options
-    return ClassifierSection.model_validate(section).build(LABELS, "classification")
+    return build_model(ClassifierSection.model_validate(section), LABELS, "classification")
 
 
 def noise(count: int = 2, side_px: int = 64) -> torch.Tensor:
@@ -124,7 +125,7 @@ def test_a_head_trained_for_these_classes_is_kept_and_any_other_drawn_anew(tmp_p
     names = ("cat", "dog", "bird")
     pets = LabelMap.model_validate({"classes": [{"name": n, "colour": "#000000"} for n in names]})
     section = ClassifierSection(start=start, input_px=64)
-    other = section.build(pets, "classification")
+    other = build_model(section, pets, "classification")
     assert not torch.equal(other.network.classifier.weight, model.network.classifier.weight)
     assert torch.equal(
         other.network.vit.embeddings.cls_token, model.network.vit.embeddings.cls_token
@@ -146,7 +147,7 @@ def test_a_checkpoints_normalisation_is_taken_over_unless_the_recipe_says_otherw
 
 def test_a_mask_task_is_refused() -> None:
     with pytest.raises(ModelError, match="maskformer"):
-        ClassifierSection(start=ConfigStart()).build(LABELS, "segmentation")
+        build_model(ClassifierSection(start=ConfigStart()), LABELS, "segmentation")
 
 
 def test_it_learns_a_toy_task_in_seconds() -> None:

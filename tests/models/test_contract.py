@@ -3,11 +3,9 @@
 from typing import Any
 
 from tests.contracts.model import LABELS, ModelContract
-from wsi_vit.models.classifier import ClassifierSection
-from wsi_vit.models.eomt import EomtSection
-from wsi_vit.models.maskformer import MaskFormerSection
+from wsi_vit.models.building import build_model
+from wsi_vit.models.sections import ClassifierSection, EomtSection, LastBlocks, MaskFormerSection
 from wsi_vit.models.start import ConfigStart
-from wsi_vit.models.tuning import LastBlocks
 
 TINY_VIT = {
     "hidden_size": 32,
@@ -35,8 +33,10 @@ TINY_EOMT = {
 
 class TestViT(ModelContract):
     def make(self) -> Any:
-        return ClassifierSection(start=ConfigStart(options=TINY_VIT), input_px=64).build(
-            LABELS, "classification"
+        return build_model(
+            ClassifierSection(start=ConfigStart(options=TINY_VIT), input_px=64),
+            LABELS,
+            "classification",
         )
 
 
@@ -44,16 +44,27 @@ class TestViTAtAnotherSize(ModelContract):
     """Position encodings for 64 px, interpolated to 96 px."""
 
     def make(self) -> Any:
-        return ClassifierSection(
-            start=ConfigStart(options=TINY_VIT | {"image_size": 64}), input_px=96
-        ).build(LABELS, "classification")
+        return build_model(
+            ClassifierSection(
+                start=ConfigStart(options=TINY_VIT | {"image_size": 64}), input_px=96
+            ),
+            LABELS,
+            "classification",
+        )
 
 
 class TestViTWithItsOwnHead(ModelContract):
     def make(self) -> Any:
-        return ClassifierSection(
-            start=ConfigStart(options=TINY_VIT), input_px=64, pool="cls+mean", label_smoothing=0.1
-        ).build(LABELS, "classification")
+        return build_model(
+            ClassifierSection(
+                start=ConfigStart(options=TINY_VIT),
+                input_px=64,
+                pool="cls+mean",
+                label_smoothing=0.1,
+            ),
+            LABELS,
+            "classification",
+        )
 
     def idle_parameters(self, model: Any) -> list[str]:
         return []
@@ -61,18 +72,26 @@ class TestViTWithItsOwnHead(ModelContract):
 
 class TestLinearProbe(ModelContract):
     def make(self) -> Any:
-        return ClassifierSection(
-            start=ConfigStart(options=TINY_VIT), input_px=64, pool="mean", tuning="head"
-        ).build(LABELS, "classification")
+        return build_model(
+            ClassifierSection(
+                start=ConfigStart(options=TINY_VIT), input_px=64, pool="mean", tuning="head"
+            ),
+            LABELS,
+            "classification",
+        )
 
 
 class TestLastBlocks(ModelContract):
     def make(self) -> Any:
-        return ClassifierSection(
-            start=ConfigStart(options=TINY_VIT),
-            input_px=64,
-            tuning=LastBlocks(last_blocks=1),
-        ).build(LABELS, "classification")
+        return build_model(
+            ClassifierSection(
+                start=ConfigStart(options=TINY_VIT),
+                input_px=64,
+                tuning=LastBlocks(last_blocks=1),
+            ),
+            LABELS,
+            "classification",
+        )
 
 
 class TestDinov2(ModelContract):
@@ -85,8 +104,10 @@ class TestDinov2(ModelContract):
             "image_size": 56,
             "patch_size": 14,
         }
-        return ClassifierSection(start=ConfigStart(options=options), input_px=70).build(
-            LABELS, "classification"
+        return build_model(
+            ClassifierSection(start=ConfigStart(options=options), input_px=70),
+            LABELS,
+            "classification",
         )
 
     def idle_parameters(self, model: Any) -> list[str]:
@@ -104,23 +125,29 @@ class TestSwinClassifier(ModelContract):
             "window_size": 4,
             "drop_path_rate": 0.0,
         }
-        return ClassifierSection(start=ConfigStart(options=options), input_px=64).build(
-            LABELS, "classification"
+        return build_model(
+            ClassifierSection(start=ConfigStart(options=options), input_px=64),
+            LABELS,
+            "classification",
         )
 
 
 class TestMaskFormerOnResNet(ModelContract):
     def make(self) -> Any:
-        return MaskFormerSection(start=ConfigStart(options=TINY_MASKS), input_px=64).build(
-            LABELS, "segmentation"
+        return build_model(
+            MaskFormerSection(start=ConfigStart(options=TINY_MASKS), input_px=64),
+            LABELS,
+            "segmentation",
         )
 
 
 class TestMaskFormerOnSwin(ModelContract):
     def make(self) -> Any:
         options = TINY_MASKS | {"backbone": "swin", "widths": (32, 64, 128, 256)}
-        return MaskFormerSection(start=ConfigStart(options=options), input_px=64).build(
-            LABELS, "segmentation"
+        return build_model(
+            MaskFormerSection(start=ConfigStart(options=options), input_px=64),
+            LABELS,
+            "segmentation",
         )
 
     def idle_parameters(self, model: Any) -> list[str]:
@@ -131,24 +158,30 @@ class TestMaskFormerOnSwin(ModelContract):
 
 class TestMask2Former(ModelContract):
     def make(self) -> Any:
-        return MaskFormerSection(
-            architecture="mask2former", start=ConfigStart(options=TINY_MASKS), input_px=64
-        ).build(LABELS, "segmentation")
+        return build_model(
+            MaskFormerSection(
+                architecture="mask2former", start=ConfigStart(options=TINY_MASKS), input_px=64
+            ),
+            LABELS,
+            "segmentation",
+        )
 
 
 class TestMaskFormerOfInstances(ModelContract):
     def make(self) -> Any:
         start = ConfigStart(options=TINY_MASKS)
-        return MaskFormerSection(start=start, input_px=64, targets="instances").build(
-            LABELS, "segmentation"
+        return build_model(
+            MaskFormerSection(start=start, input_px=64, targets="instances"), LABELS, "segmentation"
         )
 
 
 class TestEomt(ModelContract):
     def make(self) -> Any:
         start = ConfigStart(options=TINY_EOMT)
-        return EomtSection(start=start, input_px=64, queries=6, blocks=2, upscales=1).build(
-            LABELS, "segmentation"
+        return build_model(
+            EomtSection(start=start, input_px=64, queries=6, blocks=2, upscales=1),
+            LABELS,
+            "segmentation",
         )
 
 
@@ -160,17 +193,21 @@ class TestEomtOfInstancesWithoutMasks(ModelContract):
         section = EomtSection(
             start=start, input_px=64, queries=8, blocks=1, upscales=1, targets="instances"
         )
-        model = section.build(LABELS, "segmentation")
+        model = build_model(section, LABELS, "segmentation")
         model.progress(1.0)
         return model
 
 
 class TestEomtWithFrozenBlocks(ModelContract):
     def make(self) -> Any:
-        return EomtSection(
-            start=ConfigStart(options=TINY_EOMT),
-            input_px=64,
-            queries=6,
-            blocks=1,
-            tuning=LastBlocks(last_blocks=2),
-        ).build(LABELS, "segmentation")
+        return build_model(
+            EomtSection(
+                start=ConfigStart(options=TINY_EOMT),
+                input_px=64,
+                queries=6,
+                blocks=1,
+                tuning=LastBlocks(last_blocks=2),
+            ),
+            LABELS,
+            "segmentation",
+        )

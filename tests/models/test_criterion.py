@@ -9,9 +9,10 @@ from torch import Tensor
 from tests.contracts.model import LABELS
 from tests.models.test_contract import TINY_MASKS
 from wsi_vit.labels import IGNORE_ID
+from wsi_vit.models.building import build_model
 from wsi_vit.models.criterion import Prediction
 from wsi_vit.models.mask_classifier import criterion_of
-from wsi_vit.models.maskformer import Architecture, MaskFormerSection
+from wsi_vit.models.sections import Architecture, MaskFormerSection
 from wsi_vit.models.segments import Segments, segments_of
 from wsi_vit.models.start import ConfigStart
 
@@ -23,7 +24,7 @@ def made_up(architecture: Architecture) -> Any:
     torch.manual_seed(0)
     start = ConfigStart(options=TINY_MASKS)
     section = MaskFormerSection(architecture=architecture, start=start, input_px=64)
-    return section.build(LABELS, "segmentation")
+    return build_model(section, LABELS, "segmentation")
 
 
 def as_transformers_likes(ids: Tensor) -> dict[str, list[Tensor]]:

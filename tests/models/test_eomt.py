@@ -14,8 +14,9 @@ from tests.models.test_criterion import as_transformers_likes, blocky_ids, masks
 from tests.models.test_maskformer import discs, mean_iou, train
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.building import build_model
 from wsi_vit.models.checkpoint import quiet
-from wsi_vit.models.eomt import EomtSection
+from wsi_vit.models.sections import EomtSection
 from wsi_vit.models.start import ConfigStart, FolderStart
 
 SIZE = {
@@ -31,7 +32,7 @@ BACKBONES = ["dinov2", "dinov2_with_registers", "vit"]
 def make(**options: Any) -> Any:
     torch.manual_seed(0)
     plain = {"start": ConfigStart(options=TINY_EOMT), "input_px": 64, "queries": 6, "blocks": 2}
-    return EomtSection.model_validate(plain | options).build(LABELS, "segmentation")
+    return build_model(EomtSection.model_validate(plain | options), LABELS, "segmentation")
 
 
 def backbone(kind: str, folder: Path, **changes: Any) -> Any:
@@ -109,7 +110,7 @@ def test_a_whole_eomt_keeps_all_but_what_its_size_classes_and_queries_change(
     assert len(smaller.network.upscale_block.block) == 1
     assert smaller.network.attn_mask_probs.tolist() == [1.0]
     two = LabelMap(classes=LABELS.classes[:2])
-    other: Any = EomtSection(start=start, input_px=96, queries=9).build(two, "segmentation")
+    other: Any = build_model(EomtSection(start=start, input_px=96, queries=9), two, "segmentation")
     assert unlike(other, model) == {
         "class_predictor.weight",
         "class_predictor.bias",

@@ -11,15 +11,16 @@ from tests.contracts.model import LABELS
 from tests.models.test_contract import TINY_VIT
 from wsi_vit.errors import ModelError
 from wsi_vit.models import folder as module
-from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.building import build_model
 from wsi_vit.models.load import load_model
+from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart
 
 
 def make(seed: int = 0, **options: Any) -> Any:
     torch.manual_seed(seed)
     section = {"start": ConfigStart(options=TINY_VIT), "input_px": 64} | options
-    return ClassifierSection.model_validate(section).build(LABELS, "classification")
+    return build_model(ClassifierSection.model_validate(section), LABELS, "classification")
 
 
 @pytest.fixture

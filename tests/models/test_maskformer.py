@@ -11,8 +11,9 @@ from tests.contracts.model import LABELS
 from tests.models.test_contract import TINY_MASKS
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.maskformer import Architecture, MaskFormerSection
+from wsi_vit.models.building import build_model
 from wsi_vit.models.model import Batch
+from wsi_vit.models.sections import Architecture, MaskFormerSection
 from wsi_vit.models.start import ConfigStart, FolderStart
 
 BOTH = pytest.mark.parametrize("architecture", ["maskformer", "mask2former"])
@@ -21,8 +22,10 @@ BOTH = pytest.mark.parametrize("architecture", ["maskformer", "mask2former"])
 def make(architecture: Architecture = "maskformer", **options: Any) -> Any:
     torch.manual_seed(0)
     section = {"start": ConfigStart(options=TINY_MASKS), "input_px": 64} | options
-    return MaskFormerSection.model_validate(section | {"architecture": architecture}).build(
-        LABELS, "segmentation"
+    return build_model(
+        MaskFormerSection.model_validate(section | {"architecture": architecture}),
+        LABELS,
+        "segmentation",
     )
 
 
@@ -118,7 +121,7 @@ def test_a_checkpoint_of_other_classes_keeps_all_but_its_class_layer(tmp_path: P
     model.save(tmp_path)
     two = LabelMap(classes=LABELS.classes[:2])
     section = MaskFormerSection(start=FolderStart(path=tmp_path), input_px=96)
-    other = section.build(two, "segmentation")
+    other = build_model(section, two, "segmentation")
     mine, theirs = other.state_dict(), model.state_dict()
     differ = {name for name in mine if not torch.equal(mine[name], theirs[name])}
     assert differ == {
@@ -148,7 +151,7 @@ def test_the_backbone_is_the_image_encoder() -> None:
 
 def test_a_classification_task_is_refused() -> None:
     with pytest.raises(ModelError, match="classifier"):
-        MaskFormerSection(start=ConfigStart()).build(LABELS, "classification")
+        build_model(MaskFormerSection(start=ConfigStart()), LABELS, "classification")
 
 
 def test_mixed_precision_scores_and_losses_stay_close() -> None:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from wsi_vit.labels import IGNORE_ID
-from wsi_vit.models.segments import IGNORED, SMALLEST_PX, Targets, segments_of
+from wsi_vit.models.sections import Targets
+from wsi_vit.models.segments import IGNORED, SMALLEST_PX, segments_of
 
 BOTH = pytest.mark.parametrize("targets", ["semantic", "instances"])
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from tests.contracts.model import LABELS
 from tests.models.test_contract import TINY_MASKS, TINY_VIT
 from wsi_vit.errors import ModelError
+from wsi_vit.models.building import build_model
 from wsi_vit.models.checkpoint import quiet
-from wsi_vit.models.classifier import ClassifierSection
-from wsi_vit.models.maskformer import MaskFormerSection
+from wsi_vit.models.sections import ClassifierSection, MaskFormerSection
 from wsi_vit.models.start import ConfigStart, FolderStart, HubStart, Start
 
 COMMIT = "b" * 40
@@ -60,7 +60,7 @@ def build(folder: Path, **options: object) -> object:
     section = ClassifierSection.model_validate(
         {"start": {"kind": "folder", "path": folder}, "input_px": 64, **options}
     )
-    return section.build(LABELS, "classification")
+    return build_model(section, LABELS, "classification")
 
 
 def test_a_start_is_told_by_its_kind() -> None:
@@ -181,17 +181,19 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_misspelt_option_of_a_configuration_is_told_with_its_neighbour() -> None:
     start = ConfigStart(options={"hidden_sise": 32})
     with pytest.raises(ModelError, match=r"hidden_sise.*hidden_size"):
-        ClassifierSection(start=start).build(LABELS, "classification")
+        build_model(ClassifierSection(start=start), LABELS, "classification")
     with pytest.raises(ModelError, match=r"widhts.*widths"):
-        MaskFormerSection(start=ConfigStart(options={"widhts": (1, 2, 3, 4)})).build(
-            LABELS, "segmentation"
+        build_model(
+            MaskFormerSection(start=ConfigStart(options={"widhts": (1, 2, 3, 4)})),
+            LABELS,
+            "segmentation",
         )
 
 
 def test_an_unknown_model_type_is_refused() -> None:
     start = ConfigStart(options={"model_type": "oracle"})
     with pytest.raises(ModelError, match="oracle"):
-        ClassifierSection(start=start).build(LABELS, "classification")
+        build_model(ClassifierSection(start=start), LABELS, "classification")
 
 
 def test_digests_tell_checkpoints_and_options_apart(vit_folder: Path) -> None:

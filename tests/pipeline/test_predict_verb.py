@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from wsi_vit import console
 from wsi_vit.cli import app
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.building import build_model
+from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart
 
 LABELS = LabelMap.model_validate(
@@ -46,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind="classifier", start=ConfigStart(kind="config", options=TINY), input_px=32
     )
     folder = tmp_path_factory.mktemp("pictures") / "model"
-    section.build(LABELS, "classification").save(folder)
+    build_model(section, LABELS, "classification").save(folder)
     return folder
 
 

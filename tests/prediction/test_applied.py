@@ -9,7 +9,8 @@ import torch
 
 from tests.prediction.colours import LABELS, applied, painted
 from wsi_vit.errors import ModelError
-from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.building import build_model
+from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.prediction.applied import load_applied, model_digest
 from wsi_vit.prediction.section import PredictionSection
@@ -31,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
         "patch_size": 16,
     }
     start = ConfigStart(kind="config", options=options)
-    model = ClassifierSection(kind="classifier", start=start, input_px=32).build(
-        LABELS, "classification"
+    model = build_model(
+        ClassifierSection(kind="classifier", start=start, input_px=32), LABELS, "classification"
     )
     model.save(tmp_path / "model")
     return tmp_path / "model"

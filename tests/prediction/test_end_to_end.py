@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from tests.prediction.colours import LABELS, applied, checkerboard, painted, write_slide
-from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.building import build_model
+from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.prediction.canvas import plan_prediction
 from wsi_vit.prediction.ome_zarr import ClassMap
@@ -30,7 +31,7 @@ def save_classifier(folder: Path) -> Path:
         kind="config", options={**options, "num_attention_heads": 2, "intermediate_size": 16}
     )
     section = ClassifierSection(kind="classifier", start=start, input_px=32)
-    section.build(LABELS, "classification").save(folder)
+    build_model(section, LABELS, "classification").save(folder)
     tiles = TilesSection(grid=GridSection(tile_px=64, mpp=1.0))
     (folder / "tiles.json").write_text(tiles.model_dump_json())
     return folder

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from wsi_vit.labels import LabelClass, LabelMap
-from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.building import build_model
+from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.store import Shape, Store, file_digest
 from wsi_vit.tracking.client import open_client
@@ -64,7 +65,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     section = ClassifierSection(start=ConfigStart(options=options), input_px=32)
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    section.build(LABELS, "classification").save(folder)
+    build_model(section, LABELS, "classification").save(folder)
     return folder
 
 

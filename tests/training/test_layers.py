@@ -6,7 +6,8 @@ from torch import nn
 
 from tests.training.small import Small, section
 from wsi_vit.errors import TrainingError
-from wsi_vit.models.classifier import ClassifierSection
+from wsi_vit.models.building import build_model
+from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.training.layers import layers_to_head
 from wsi_vit.training.optimiser import Optimiser
@@ -128,8 +129,10 @@ def test_a_backbone_whose_layers_have_no_names_is_refused_and_named() -> None:
 
 def test_rates_fall_from_the_head_to_the_embeddings() -> None:
     options = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 1}
-    model = ClassifierSection(start=ConfigStart(options=options), input_px=32).build(
-        Small().labels, "classification"
+    model = build_model(
+        ClassifierSection(start=ConfigStart(options=options), input_px=32),
+        Small().labels,
+        "classification",
     )
 
     optimiser = Optimiser(

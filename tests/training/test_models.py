@@ -10,9 +10,8 @@ import torch
 from tests.training.small import LABELS, Memory, section, weights_of
 from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example
-from wsi_vit.models.classifier import ClassifierSection
-from wsi_vit.models.eomt import EomtSection
-from wsi_vit.models.maskformer import MaskFormerSection
+from wsi_vit.models.building import build_model
+from wsi_vit.models.sections import ClassifierSection, EomtSection, MaskFormerSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.training.checkpoints import load_best
 from wsi_vit.training.loop import fit, learn
@@ -49,15 +48,17 @@ def make(kind: str, seed: int) -> Any:
     torch.manual_seed(seed)
     if kind == "vit":
         start = ConfigStart(options=VIT)
-        return ClassifierSection(start=start, input_px=SIDE_PX).build(LABELS, "classification")
+        return build_model(
+            ClassifierSection(start=start, input_px=SIDE_PX), LABELS, "classification"
+        )
     if kind == "eomt":
         start = ConfigStart(options=EOMT)
         options = {"queries": 4, "blocks": 1, "upscales": 1, "targets": "instances"}
         eomt = EomtSection.model_validate({"start": start, "input_px": SIDE_PX} | options)
-        return eomt.build(LABELS, "segmentation")
+        return build_model(eomt, LABELS, "segmentation")
     start = ConfigStart(options=MASKS)
-    return MaskFormerSection(architecture=kind, start=start, input_px=SIDE_PX).build(  # type: ignore[arg-type]
-        LABELS, "segmentation"
+    return build_model(
+        MaskFormerSection(architecture=kind, start=start, input_px=SIDE_PX), LABELS, "segmentation"
     )
 
 

@@ -12,11 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Channels
+from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Channels
 from wsi_vit.store import digest_of, file_digest
 
 if TYPE_CHECKING:
@@ -160,7 +158,7 @@ def load_network(
             network, report = auto.from_pretrained(
                 folder,
                 config=config,
-                dtype=torch.float32,
+                dtype="float32",
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,

@@ -1,15 +1,13 @@
 """One class an image: any image classifier of transformers, or a backbone with a fresh head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
-from pydantic import Field
 from torch import Tensor, nn
 
-from wsi_vit.datasets.example import Task
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.models.checkpoint import (
@@ -23,16 +21,13 @@ from wsi_vit.models.checkpoint import (
 )
 from wsi_vit.models.model import Batch
 from wsi_vit.models.network import NetworkModel
-from wsi_vit.models.pixels import Preprocessing
-from wsi_vit.models.section import ModelSection, patch_px, refuse_size
-from wsi_vit.models.start import ConfigStart, HubStart, Start
-from wsi_vit.models.tuning import Tuning, freeze
+from wsi_vit.models.preprocessing import Preprocessing
+from wsi_vit.models.section import patch_px, refuse_size
+from wsi_vit.models.sections import ClassifierSection
+from wsi_vit.models.tuning import freeze
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
-
-Pool = Literal["native", "cls", "mean", "cls+mean"]
-"""What the head sees: as the architecture does, the class token, the mean patch, or both."""
 
 _NATIVE = {"vit": "cls", "deit": "cls", "dinov2": "cls+mean", "dinov2_with_registers": "cls+mean"}
 _SMALL_VIT = {
@@ -42,65 +37,6 @@ _SMALL_VIT = {
     "intermediate_size": 768,
 }
 """ViT-Ti of Touvron et al. (2021), table 1: what an unspecific configuration means."""
-
-
-class ClassifierSection(ModelSection):
-    """A classifier: where its weights come from and how its head learns."""
-
-    task: ClassVar[Task] = "classification"
-    kind: Literal["classifier"] = "classifier"
-    start: Start = HubStart(id="google/vit-base-patch16-224-in21k")
-    """Options of a configuration: `model_type` (default vit) and what transformers calls its keys;
-    what is not said is ViT-Ti's."""
-    input_px: int = Field(default=224, ge=16, le=4096)
-    """Position encodings are interpolated where a checkpoint was trained at another size."""
-    pool: Pool = "native"
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the head's inputs that are dropped in training."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    tuning: Tuning = "full"
-
-    def has_own_head(self, config: "PreTrainedConfig") -> bool:
-        """Say whether the head lies outside transformers' network, because the pooling is ours."""
-        return self.pool not in ("native", _NATIVE.get(config.model_type))
-
-    def assemble(
-        self, network: "PreTrainedModel", labels: LabelMap, preprocessing: Preprocessing
-    ) -> "Classifier":
-        """Put a model around a network.
-
-        Raises:
-            ModelError: The input size or the pooling does not suit the architecture.
-        """
-        refuse_size(network.config, self.input_px)
-        return Classifier(network, section=self, labels=labels, preprocessing=preprocessing)
-
-    def restored(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
-        """Return the network of a classifier that was saved."""
-        return self._loaded(folder, read_config(folder, labels=labels), may_differ=is_own_head)
-
-    def _begun(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
-        config = read_config(folder, labels=labels)
-        network = self._loaded(folder, config, may_differ=is_of_a_head)
-        if not _same_names(folder, labels):
-            _draw_head(network)
-        return network
-
-    def _loaded(
-        self, folder: Path, config: "PreTrainedConfig", *, may_differ: Callable[[str], bool]
-    ) -> "PreTrainedModel":
-        auto, extra = _class_for(config, own_head=self.has_own_head(config))
-        return load_network(auto, folder, config=config, may_differ=may_differ, **extra)
-
-    def _drawn(self, start: ConfigStart, labels: LabelMap) -> "PreTrainedModel":
-        options = dict(start.options)
-        model_type = str(options.pop("model_type", "vit"))
-        if model_type == "vit":
-            options = _SMALL_VIT | {"image_size": self.input_px} | options
-        config = new_config(model_type, options, labels=labels)
-        auto, extra = _class_for(config, own_head=self.has_own_head(config))
-        with quiet():
-            return auto.from_config(config, **extra)
 
 
 class Classifier(NetworkModel):
@@ -116,19 +52,43 @@ class Classifier(NetworkModel):
         labels: LabelMap,
         preprocessing: Preprocessing,
     ) -> None:
-        super().__init__(
-            network,
-            section=section,
-            labels=labels,
-            task="classification",
-            preprocessing=preprocessing,
-        )
+        refuse_size(network.config, section.input_px)
+        super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
         self.dropout = nn.Dropout(section.dropout)
         self.head = _own_head(section, network.config, len(labels))
         if self.head is None:
             _native_head(network).register_forward_pre_hook(self._drop_inputs)
         self._options = _size_options(network, self.input_px)
         self._asleep = freeze(self.backbone(), section.tuning)
+
+    @staticmethod
+    def drawn(
+        section: ClassifierSection, options: Mapping[str, Any], labels: LabelMap
+    ) -> "PreTrainedModel":
+        """Return a classifier's network of random weights."""
+        asked = dict(options)
+        model_type = str(asked.pop("model_type", "vit"))
+        if model_type == "vit":
+            asked = _SMALL_VIT | {"image_size": section.input_px} | asked
+        config = new_config(model_type, asked, labels=labels)
+        auto, extra = _class_for(config, own_head=_has_own_head(section, config))
+        with quiet():
+            return auto.from_config(config, **extra)
+
+    @staticmethod
+    def begun(section: ClassifierSection, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return a network with a checkpoint's backbone, and its head where the classes agree."""
+        config = read_config(folder, labels=labels)
+        network = _loaded(section, folder, config, may_differ=is_of_a_head)
+        if not _same_names(folder, labels):
+            _draw_head(network)
+        return network
+
+    @staticmethod
+    def restored(section: ClassifierSection, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return the network of a classifier that was saved."""
+        config = read_config(folder, labels=labels)
+        return _loaded(section, folder, config, may_differ=is_own_head)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of a batch; examples with target 255 are left out.
@@ -191,6 +151,22 @@ class Classifier(NetworkModel):
         return self._asleep
 
 
+def _has_own_head(section: ClassifierSection, config: "PreTrainedConfig") -> bool:
+    """Say whether the head lies outside transformers' network, because the pooling is ours."""
+    return section.pool not in ("native", _NATIVE.get(config.model_type))
+
+
+def _loaded(
+    section: ClassifierSection,
+    folder: Path,
+    config: "PreTrainedConfig",
+    *,
+    may_differ: Callable[[str], bool],
+) -> "PreTrainedModel":
+    auto, extra = _class_for(config, own_head=_has_own_head(section, config))
+    return load_network(auto, folder, config=config, may_differ=may_differ, **extra)
+
+
 def _class_for(config: "PreTrainedConfig", *, own_head: bool) -> tuple[Any, dict[str, Any]]:
     """Return the class to make the network with, and options of its constructor."""
     from transformers import AutoModel, AutoModelForImageClassification
@@ -210,7 +186,7 @@ def _draw_head(network: "PreTrainedModel") -> None:
 
 
 def _own_head(section: ClassifierSection, config: "PreTrainedConfig", classes: int) -> Any:
-    if not section.has_own_head(config):
+    if not _has_own_head(section, config):
         return None
     if not (hasattr(config, "hidden_size") and hasattr(config, "patch_size")):
         raise ModelError(

@@ -9,22 +9,22 @@ transformers' network keeps what blocks before the last predict to itself, so it
 written out here; all weights and parts are its own.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
-from pydantic import Field
 from torch import Tensor, nn
 
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import load_network, new_config, read_config
 from wsi_vit.models.criterion import Prediction
 from wsi_vit.models.eomt_weights import DEFAULTS, begin_eomt, drawn_eomt, eomt_class
-from wsi_vit.models.mask_classifier import MaskClassifier, MaskSection
-from wsi_vit.models.pixels import Preprocessing
-from wsi_vit.models.start import ConfigStart, HubStart, Start
-from wsi_vit.models.tuning import Tuning, freeze
+from wsi_vit.models.mask_classifier import MaskClassifier
+from wsi_vit.models.preprocessing import Preprocessing
+from wsi_vit.models.sections import EomtSection
+from wsi_vit.models.tuning import freeze
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,51 +41,6 @@ _POWER = 0.9
 """How the masks fade: (1 - share of the block's time) to this power, as the authors' code does."""
 
 
-class EomtSection(MaskSection):
-    """An encoder-only mask transformer: where its weights come from and what is added to them."""
-
-    kind: Literal["eomt"] = "eomt"
-    start: Start = HubStart(id="facebook/dinov2-small")
-    """A ViT or DINOv2 backbone, or a whole EoMT; options of a configuration are transformers'."""
-    input_px: int = Field(default=448, ge=16, le=4096)
-    """Position encodings are interpolated to it; a multiple of the patch size."""
-    queries: int | None = Field(default=None, ge=1)
-    """Absent: a whole EoMT's own, else 50."""
-    blocks: int | None = Field(default=None, ge=1)
-    """How many of the last blocks the queries take part in; absent: an EoMT's own, else 4."""
-    upscales: int | None = Field(default=None, ge=1, le=4)
-    """How often the masks' side is doubled, from one pixel a patch; absent: an EoMT's own, else 2.
-    On a CPU each costs as much as several blocks."""
-    tuning: Tuning = "full"
-
-    def assemble(
-        self, network: "PreTrainedModel", labels: LabelMap, preprocessing: Preprocessing
-    ) -> "Eomt":
-        """Put a model around a network."""
-        return Eomt(network, section=self, labels=labels, preprocessing=preprocessing)
-
-    def restored(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
-        """Return the network of a model that was saved."""
-        return load_network(eomt_class(), folder, config=read_config(folder, labels=labels))
-
-    def _begun(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
-        return begin_eomt(folder, labels, input_px=self.input_px, changes=self._changes())
-
-    def _drawn(self, start: ConfigStart, labels: LabelMap) -> "PreTrainedModel":
-        options = (
-            _SMALL | DEFAULTS | start.options | self._changes() | {"image_size": self.input_px}
-        )
-        return drawn_eomt(new_config("eomt", options, labels=labels), labels)
-
-    def _changes(self) -> dict[str, int]:
-        asked = {
-            "num_queries": self.queries,
-            "num_blocks": self.blocks,
-            "num_upscale_blocks": self.upscales,
-        }
-        return {name: value for name, value in asked.items() if value is not None}
-
-
 class Eomt(MaskClassifier):
     """An encoder-only mask transformer."""
 
@@ -99,6 +54,30 @@ class Eomt(MaskClassifier):
     ) -> None:
         super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
         self._asleep = freeze(self.backbone(), section.tuning)
+
+    @staticmethod
+    def drawn(
+        section: EomtSection, options: Mapping[str, Any], labels: LabelMap
+    ) -> "PreTrainedModel":
+        """Return a network of random weights."""
+        asked = (
+            _SMALL | DEFAULTS | dict(options) | _changes(section) | {"image_size": section.input_px}
+        )
+        return drawn_eomt(new_config("eomt", asked, labels=labels), labels)
+
+    @staticmethod
+    def begun(section: EomtSection, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return a network around a ViT's, a DINOv2's or another EoMT's weights."""
+        return begin_eomt(folder, labels, input_px=section.input_px, changes=_changes(section))
+
+    @staticmethod
+    def restored(
+        section: EomtSection,  # noqa: ARG004  (all models are asked the same way)
+        folder: Path,
+        labels: LabelMap,
+    ) -> "PreTrainedModel":
+        """Return the network of a model that was saved."""
+        return load_network(eomt_class(), folder, config=read_config(folder, labels=labels))
 
     def progress(self, share: float) -> None:
         """Let the masks of the attention fade, the earliest block's first.
@@ -167,3 +146,13 @@ class Eomt(MaskClassifier):
         allowed = inside.new_ones((batch, 1, before + patches, before + patches))
         allowed[:, 0, :queries, before:] = inside
         return allowed
+
+
+def _changes(section: EomtSection) -> dict[str, int]:
+    """Return what a section asks to be other than in the checkpoint."""
+    asked = {
+        "num_queries": section.queries,
+        "num_blocks": section.blocks,
+        "num_upscale_blocks": section.upscales,
+    }
+    return {name: value for name, value in asked.items() if value is not None}

@@ -16,7 +16,7 @@ from torch import nn
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import HEAD_PREFIX, quiet, read_json
-from wsi_vit.models.pixels import Preprocessing
+from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.section import Section
 from wsi_vit.store import file_digest, write_whole
 

@@ -1,24 +1,17 @@
-"""A saved model, verified and loaded; and the union of all sections that make one."""
+"""A saved model, verified and loaded."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from wsi_vit.errors import ModelError
+from wsi_vit.models.building import model_class
 from wsi_vit.models.checkpoint import HEAD_PREFIX, is_own_head
-from wsi_vit.models.classifier import ClassifierSection
-from wsi_vit.models.eomt import EomtSection
 from wsi_vit.models.folder import WEIGHTS, read_labels, read_part, read_preprocessing
-from wsi_vit.models.maskformer import MaskFormerSection
 from wsi_vit.models.network import NetworkModel
-from wsi_vit.models.section import ModelSection
-
-AnyModel = Annotated[
-    ClassifierSection | MaskFormerSection | EomtSection, Field(discriminator="kind")
-]
-"""The `model` part of a recipe."""
+from wsi_vit.models.sections import AnyModel
 
 
 def load_model(folder: Path) -> NetworkModel:
@@ -31,7 +24,7 @@ def load_model(folder: Path) -> NetworkModel:
         raise ModelError("No such folder", got=folder, remedy="Name a run's model/ folder")
     part = read_part(folder)
     try:
-        section: ModelSection = TypeAdapter[Any](AnyModel).validate_python(part.section)
+        section: AnyModel = TypeAdapter[Any](AnyModel).validate_python(part.section)
     except ValidationError as error:
         raise ModelError(
             f"The saved section does not fit this version ({error.error_count()} values)",
@@ -39,8 +32,10 @@ def load_model(folder: Path) -> NetworkModel:
             remedy="Load it with the version of wsi-vit that saved it",
         ) from error
     labels = read_labels(folder)
-    network = section.restored(folder, labels)
-    model = section.assemble(network, labels, read_preprocessing(folder))
+    kind = model_class(section)
+    network = kind.restored(section, folder, labels)
+    found = read_preprocessing(folder)
+    model = kind(network, section=section, labels=labels, preprocessing=found)
     if (head := model.own_head()) is not None:
         _load_head(head, folder / WEIGHTS)
     return model.eval()

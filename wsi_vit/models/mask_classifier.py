@@ -7,13 +7,12 @@ like any other here: "no object" is what unused queries say.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
 from torch import Tensor
 
-from wsi_vit.datasets.example import Task
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.criterion import (
@@ -25,23 +24,15 @@ from wsi_vit.models.criterion import (
 )
 from wsi_vit.models.model import Batch
 from wsi_vit.models.network import NetworkModel
-from wsi_vit.models.pixels import Preprocessing
-from wsi_vit.models.section import ModelSection
-from wsi_vit.models.segments import Targets, segments_of
+from wsi_vit.models.preprocessing import Preprocessing
+from wsi_vit.models.sections import MaskSection
+from wsi_vit.models.segments import segments_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _FLOOR = 1e-8
 """Added to every class's score, so that a pixel no query claims is undecided, not 0 / 0."""
-
-
-class MaskSection(ModelSection):
-    """A mask classifier: what it learns from."""
-
-    task: ClassVar[Task] = "segmentation"
-    targets: Targets = "semantic"
-    """`instances` suits many small things, which need enough queries to have one each."""
 
 
 class MaskClassifier(NetworkModel):
@@ -57,13 +48,7 @@ class MaskClassifier(NetworkModel):
         labels: LabelMap,
         preprocessing: Preprocessing,
     ) -> None:
-        super().__init__(
-            network,
-            section=section,
-            labels=labels,
-            task="segmentation",
-            preprocessing=preprocessing,
-        )
+        super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
         self.criterion = criterion_of(network.config)
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,94 +1,63 @@
 """One class a pixel, by mask classification: MaskFormer and Mask2Former."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import load_network, quiet, read_config
 from wsi_vit.models.criterion import Prediction
-from wsi_vit.models.mask_classifier import MaskClassifier, MaskSection, is_of_the_classes
+from wsi_vit.models.mask_classifier import MaskClassifier, is_of_the_classes
 from wsi_vit.models.mask_config import MaskOptions, new_mask_config
-from wsi_vit.models.pixels import Preprocessing
-from wsi_vit.models.start import ConfigStart, HubStart, Start
+from wsi_vit.models.sections import Architecture, MaskFormerSection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-STEP_PX = 32
-"""The deepest feature map is this much smaller than the image."""
 
-Architecture = Literal["maskformer", "mask2former"]
+class MaskFormer(MaskClassifier):
+    """MaskFormer or Mask2Former."""
 
+    @staticmethod
+    def drawn(
+        section: MaskFormerSection, options: Mapping[str, Any], labels: LabelMap
+    ) -> "PreTrainedModel":
+        """Return a network of random weights whose queries can be told apart."""
+        size = _options(options)
+        with quiet():
+            config = new_mask_config(
+                section.architecture, size, labels=labels, input_px=section.input_px
+            )
+            network = _network_class(section)._from_config(config, attn_implementation="eager")
+        _tell_queries_apart(network)
+        return network
 
-class MaskFormerSection(MaskSection):
-    """MaskFormer or Mask2Former: where its weights come from and what it is made of."""
-
-    kind: Literal["maskformer"] = "maskformer"
-    architecture: Architecture = "maskformer"
-    start: Start = HubStart(id="facebook/maskformer-swin-base-ade")
-    """Options of a configuration: those of `MaskOptions`."""
-    input_px: int = Field(default=512, ge=STEP_PX, le=4096, multiple_of=STEP_PX)
-
-    def assemble(
-        self, network: "PreTrainedModel", labels: LabelMap, preprocessing: Preprocessing
-    ) -> "MaskFormer":
-        """Put a model around a network."""
-        return MaskFormer(network, section=self, labels=labels, preprocessing=preprocessing)
-
-    def restored(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
-        """Return the network of a mask classifier that was saved."""
+    @staticmethod
+    def begun(section: MaskFormerSection, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return a checkpoint's network, with a class layer of its own where classes differ."""
         config = read_config(folder, labels=labels)
-        return load_network(
-            self._network_class(), folder, config=config, attn_implementation="eager"
-        )
-
-    def _begun(self, folder: Path, labels: LabelMap) -> "PreTrainedModel":
-        config = read_config(folder, labels=labels)
-        _refuse_architecture(config, self.architecture)
+        _refuse_architecture(config, section.architecture)
         _learn_from_last_layer(config)
         return load_network(
-            self._network_class(),
+            _network_class(section),
             folder,
             config=config,
             may_differ=is_of_the_classes,
             attn_implementation="eager",
         )
 
-    def _drawn(self, start: ConfigStart, labels: LabelMap) -> "PreTrainedModel":
-        try:
-            options = MaskOptions.model_validate(start.options)
-        except ValidationError as error:
-            raise ModelError(
-                f"Options that do not fit ({_told(error)})",
-                got=start.options,
-                known=MaskOptions.model_fields,
-                remedy="Correct `start.options`",
-            ) from error
-        with quiet():
-            config = new_mask_config(
-                self.architecture, options, labels=labels, input_px=self.input_px
-            )
-            network = self._network_class()._from_config(config, attn_implementation="eager")
-        _tell_queries_apart(network)
-        return network
-
-    def _network_class(self) -> Any:
-        import transformers
-
-        names = {
-            "maskformer": "MaskFormerForInstanceSegmentation",
-            "mask2former": "Mask2FormerForUniversalSegmentation",
-        }
-        return getattr(transformers, names[self.architecture])
-
-
-class MaskFormer(MaskClassifier):
-    """MaskFormer or Mask2Former."""
+    @staticmethod
+    def restored(section: MaskFormerSection, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return the network of a mask classifier that was saved."""
+        config = read_config(folder, labels=labels)
+        return load_network(
+            _network_class(section), folder, config=config, attn_implementation="eager"
+        )
 
     def backbone(self) -> nn.Module:
         """Return the image encoder."""
@@ -105,6 +74,28 @@ class MaskFormer(MaskClassifier):
 
     def _learns_from_all_layers(self) -> bool:
         return torch.is_grad_enabled() and bool(self.network.config.use_auxiliary_loss)
+
+
+def _options(given: Mapping[str, Any]) -> MaskOptions:
+    try:
+        return MaskOptions.model_validate(given)
+    except ValidationError as error:
+        raise ModelError(
+            f"Options that do not fit ({_told(error)})",
+            got=dict(given),
+            known=MaskOptions.model_fields,
+            remedy="Correct `start.options`",
+        ) from error
+
+
+def _network_class(section: MaskFormerSection) -> Any:
+    import transformers
+
+    names = {
+        "maskformer": "MaskFormerForInstanceSegmentation",
+        "mask2former": "Mask2FormerForUniversalSegmentation",
+    }
+    return getattr(transformers, names[section.architecture])
 
 
 def _tell_queries_apart(network: "PreTrainedModel") -> None:

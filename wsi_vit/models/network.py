@@ -1,9 +1,9 @@
 """What all models around a transformers network share."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,13 @@ from wsi_vit.labels import LabelMap
 from wsi_vit.models.folder import save_folder
 from wsi_vit.models.model import Batch
 from wsi_vit.models.pixels import (
-    Preprocessing,
     fit_images,
     fit_masks,
     refuse_odd_images,
     stack_examples,
 )
-from wsi_vit.section import Section
+from wsi_vit.models.preprocessing import Preprocessing
+from wsi_vit.models.section import ModelSection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,21 +42,35 @@ class NetworkModel(nn.Module):
         self,
         network: "PreTrainedModel",
         *,
-        section: Section,
+        section: ModelSection,
         labels: LabelMap,
-        task: Task,
         preprocessing: Preprocessing,
     ) -> None:
         super().__init__()
         self.network = network
         self.section = section
         self.labels = labels
-        self.task: Task = task
+        self.task: Task = section.task
         self.input_px = preprocessing.input_px
         self.preprocessing = preprocessing
         self._keep("_mean", 255 * torch.tensor(preprocessing.mean).view(3, 1, 1))
         self._keep("_std", 255 * torch.tensor(preprocessing.std).view(3, 1, 1))
         self._keep("_class_weights", torch.ones(len(labels)))
+
+    @staticmethod
+    @abstractmethod
+    def drawn(section: Any, options: Mapping[str, Any], labels: LabelMap) -> "PreTrainedModel":
+        """Return a network of random weights, for the options of a `config` start."""
+
+    @staticmethod
+    @abstractmethod
+    def begun(section: Any, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return a network whose pretrained part is a checkpoint's."""
+
+    @staticmethod
+    @abstractmethod
+    def restored(section: Any, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+        """Return the network of a model that was saved, every tensor of it."""
 
     @property
     def parameter_count(self) -> int:

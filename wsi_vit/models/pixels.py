@@ -6,31 +6,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from wsi_vit.datasets.example import Example, Task
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.models.model import Batch
-from wsi_vit.section import Section
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Channels = tuple[float, float, float]
-"""One number for each of red, green and blue."""
-
-
-class Preprocessing(Section):
-    """What happens to an image before the network; saved with every model."""
-
-    input_px: int = Field(ge=8, le=8192)
-    """Side of the square image the network works on."""
-    mean: Channels = IMAGENET_MEAN
-    """Subtracted from images in 0..1."""
-    std: Channels = IMAGENET_STD
-    """What the difference is divided by."""
 
 
 def stack_examples(

@@ -6,7 +6,7 @@ a pixel's scores are the same sum over queries, so instances help to find many s
 changing what a model says.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_vit.labels import IGNORE_ID
-
-Targets = Literal["semantic", "instances"]
-"""What is one mask: all of a class in an image, or each connected piece of it."""
+from wsi_vit.models.sections import Targets
 
 IGNORED = -1
 """The segment number of a pixel that nobody knows."""

@@ -2,25 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Literal
 
-from pydantic import Field
 from torch import nn
 from torch.nn import Parameter
 
 from wsi_vit.errors import ModelError
-from wsi_vit.section import Section
-
-
-class LastBlocks(Section):
-    """Train the last blocks of the backbone, its final norm, and the head."""
-
-    last_blocks: int = Field(ge=1)
-
-
-Tuning = Literal["full", "head"] | LastBlocks
-"""What learns: everything, the head alone, or the last blocks and the head. What comes before the
-first part that learns costs no backward pass."""
+from wsi_vit.models.sections import LastBlocks, Tuning
 
 
 def freeze(backbone: nn.Module, tuning: Tuning) -> set[int]:

@@ -14,6 +14,7 @@ from wsi_vit.errors import StoreError
 from wsi_vit.evaluation.evaluate import evaluate_model, evaluate_run
 from wsi_vit.evaluation.records import Evaluation, read_evaluation
 from wsi_vit.evaluation.report import write_report
+from wsi_vit.models.building import build_model
 from wsi_vit.models.load import load_model
 from wsi_vit.pipeline.describing import about_run, write_card
 from wsi_vit.pipeline.outcomes import Progress, Trained, silent
@@ -131,7 +132,7 @@ def device_of(settings: Settings) -> str:
 
 def _learn(place: RunPlace, recipe: Recipe, data: TrainingSet, progress: Progress) -> None:
     seed_everything(recipe.training.seed, "first weights")
-    model = recipe.model.build(recipe.labels, recipe.task)
+    model = build_model(recipe.model, recipe.labels, recipe.task)
     told = {r.payload["number"] for r in place.journal.read() if r.kind == EPOCH}
     events = learn(
         model,

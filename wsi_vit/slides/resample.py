@@ -6,10 +6,13 @@ share that lies below it, so that a feature comes out where it was, at any facto
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _BAND_ROWS = 64
 """Output rows worked on at once: their floats stay in the cache, and in memory that is there."""
@@ -87,8 +90,11 @@ def _is_copy(
 
 
 @lru_cache(maxsize=1024)
-def _weights(source: int, start: float, step: float, count: int) -> sparse.csr_array:
+def _weights(source: int, start: float, step: float, count: int) -> "sparse.csr_array":
     """Return the (count, source) matrix that resamples one axis; each row sums to 1."""
+    # Slides whose tiles are copied never resample, and should not wait for this import.
+    from scipy import sparse
+
     rows, columns, shares = _areas(start, step, count) if step >= 1 else _lines(start, step, count)
     columns = np.clip(columns, 0, source - 1)
     matrix = sparse.csr_array((shares, (rows, columns)), shape=(count, source), dtype=np.float32)

@@ -1,0 +1,95 @@
+"""The `model` part of a recipe: one section for each kind of model.
+
+What a model is made of is said here, in plain values; `building` makes it. So a recipe is read, and
+slides are tiled, without torch.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from wsi_vit.datasets.example import Task
+from wsi_vit.models.section import ModelSection
+from wsi_vit.models.start import HubStart, Start
+from wsi_vit.section import Section
+
+Pool = Literal["native", "cls", "mean", "cls+mean"]
+"""What the head sees: as the architecture does, the class token, the mean patch, or both."""
+
+Targets = Literal["semantic", "instances"]
+"""What is one mask: all of a class in an image, or each connected piece of it."""
+
+Architecture = Literal["maskformer", "mask2former"]
+
+STEP_PX = 32
+"""The deepest feature map of a MaskFormer is this much smaller than the image."""
+
+
+class LastBlocks(Section):
+    """Train the last blocks of the backbone, its final norm, and the head."""
+
+    last_blocks: int = Field(ge=1)
+
+
+Tuning = Literal["full", "head"] | LastBlocks
+"""What learns: everything, the head alone, or the last blocks and the head. What comes before the
+first part that learns costs no backward pass."""
+
+
+class ClassifierSection(ModelSection):
+    """A classifier: where its weights come from and how its head learns."""
+
+    task: ClassVar[Task] = "classification"
+    kind: Literal["classifier"] = "classifier"
+    start: Start = HubStart(id="google/vit-base-patch16-224-in21k")
+    """Options of a configuration: `model_type` (default vit) and what transformers calls its keys;
+    what is not said is ViT-Ti's."""
+    input_px: int = Field(default=224, ge=16, le=4096)
+    """Position encodings are interpolated where a checkpoint was trained at another size."""
+    pool: Pool = "native"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the head's inputs that are dropped in training."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    tuning: Tuning = "full"
+
+
+class MaskSection(ModelSection):
+    """A mask classifier: what it learns from."""
+
+    task: ClassVar[Task] = "segmentation"
+    targets: Targets = "semantic"
+    """`instances` suits many small things, which need enough queries to have one each."""
+
+
+class MaskFormerSection(MaskSection):
+    """MaskFormer or Mask2Former: where its weights come from and what it is made of."""
+
+    kind: Literal["maskformer"] = "maskformer"
+    architecture: Architecture = "maskformer"
+    start: Start = HubStart(id="facebook/maskformer-swin-base-ade")
+    """Options of a configuration: those of `MaskOptions`."""
+    input_px: int = Field(default=512, ge=STEP_PX, le=4096, multiple_of=STEP_PX)
+
+
+class EomtSection(MaskSection):
+    """An encoder-only mask transformer: where its weights come from and what is added to them."""
+
+    kind: Literal["eomt"] = "eomt"
+    start: Start = HubStart(id="facebook/dinov2-small")
+    """A ViT or DINOv2 backbone, or a whole EoMT; options of a configuration are transformers'."""
+    input_px: int = Field(default=448, ge=16, le=4096)
+    """Position encodings are interpolated to it; a multiple of the patch size."""
+    queries: int | None = Field(default=None, ge=1)
+    """Absent: a whole EoMT's own, else 50."""
+    blocks: int | None = Field(default=None, ge=1)
+    """How many of the last blocks the queries take part in; absent: an EoMT's own, else 4."""
+    upscales: int | None = Field(default=None, ge=1, le=4)
+    """How often the masks' side is doubled, from one pixel a patch; absent: an EoMT's own, else 2.
+    On a CPU each costs as much as several blocks."""
+    tuning: Tuning = "full"
+
+
+AnyModel = Annotated[
+    ClassifierSection | MaskFormerSection | EomtSection, Field(discriminator="kind")
+]
+"""The `model` part of a recipe."""
