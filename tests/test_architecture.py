@@ -144,7 +144,7 @@ import {module}
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["wsi_vit.recipe", "wsi_vit.slides.tiling"])
+@pytest.mark.parametrize("module", ["wsi_vit.recipe", "wsi_vit.slides.tiling", "wsi_vit.pipeline.tiling", "wsi_vit.cli"])
 def test_a_recipe_is_read_and_slides_are_tiled_without_torch(module: str) -> None:
     """It takes longer to import than most slides take to tile."""
     heavy = ["torch", "transformers", "accelerate", "datasets", "mlflow", "scipy.sparse"]

@@ -4,31 +4,37 @@
 
 `wsi-vit run`, the Python API and the Prefect flows all call these. Each skips what is there
 already, and each leaves its result whole or not at all.
+
+A stage is imported when it is first asked for: who tiles slides need not wait for torch.
 """
 
-from wsi_vit.pipeline.checking import CheckOutcome, check_recipe
-from wsi_vit.pipeline.learning import evaluate, evaluate_on, train, train_supervised
-from wsi_vit.pipeline.looking import Look, look
-from wsi_vit.pipeline.outcomes import (
-    ModelOutcome,
-    PredictionOutcome,
-    Progress,
-    RunOutcome,
-    SlideOutcome,
-    Trained,
-)
-from wsi_vit.pipeline.predicting import (
-    PredictionOptions,
-    fetch_model,
-    listed_inputs,
-    predict,
-    predict_row,
-)
-from wsi_vit.pipeline.publishing import listing_for, publish
-from wsi_vit.pipeline.registering import Promotion, models, promote, register, rollback
-from wsi_vit.pipeline.running import run_recipe
-from wsi_vit.pipeline.showing import show_augmentation
-from wsi_vit.pipeline.tiling import build, cohort_of, tile_cohort, tile_row
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsi_vit.pipeline.checking import CheckOutcome, check_recipe
+    from wsi_vit.pipeline.learning import evaluate, evaluate_on, train, train_supervised
+    from wsi_vit.pipeline.looking import Look, look
+    from wsi_vit.pipeline.outcomes import (
+        ModelOutcome,
+        PredictionOutcome,
+        Progress,
+        RunOutcome,
+        SlideOutcome,
+        Trained,
+    )
+    from wsi_vit.pipeline.predicting import (
+        PredictionOptions,
+        fetch_model,
+        listed_inputs,
+        predict,
+        predict_row,
+    )
+    from wsi_vit.pipeline.publishing import listing_for, publish
+    from wsi_vit.pipeline.registering import Promotion, models, promote, register, rollback
+    from wsi_vit.pipeline.running import run_recipe
+    from wsi_vit.pipeline.showing import show_augmentation
+    from wsi_vit.pipeline.tiling import build, cohort_of, tile_cohort, tile_row
 
 __all__ = [
     "CheckOutcome",
@@ -64,3 +70,31 @@ __all__ = [
     "train",
     "train_supervised",
 ]
+
+_MODULES = {
+    "checking": ["CheckOutcome", "check_recipe"],
+    "learning": ["evaluate", "evaluate_on", "train", "train_supervised"],
+    "looking": ["Look", "look"],
+    "outcomes": [
+        "ModelOutcome",
+        "PredictionOutcome",
+        "Progress",
+        "RunOutcome",
+        "SlideOutcome",
+        "Trained",
+    ],
+    "predicting": ["PredictionOptions", "fetch_model", "listed_inputs", "predict", "predict_row"],
+    "publishing": ["listing_for", "publish"],
+    "registering": ["Promotion", "models", "promote", "register", "rollback"],
+    "running": ["run_recipe"],
+    "showing": ["show_augmentation"],
+    "tiling": ["build", "cohort_of", "tile_cohort", "tile_row"],
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a stage with the module it lives in (PEP 562)."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
