@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from wsi_vit.errors import AnnotationError
-from wsi_vit.slides.annotations_shapes import UNNAMED, Drawing, Shape, ring_of
+from wsi_vit.slides.annotations.shapes import UNNAMED, Drawing, Ring, Shape, ring_of
 
 _DEEPEST = 8
 """Collections within collections beyond this are refused."""
@@ -22,7 +23,7 @@ def read_geojson(path: Path) -> Drawing:
         AnnotationError: The file is no GeoJSON, or a position is not finite.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_hook=_packed)
     except RecursionError:
         raise _unreadable(path, "It is nested too deeply") from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
@@ -31,6 +32,25 @@ def read_geojson(path: Path) -> Drawing:
     for feature in _features(content, path, depth=0):
         _read_feature(feature, path, drawing)
     return drawing
+
+
+class _Polygons(list[tuple[Ring, ...]]):
+    """The rings of each polygon of a geometry, as arrays."""
+
+
+def _packed(item: dict[str, Any]) -> dict[str, Any]:
+    """Turn a geometry's positions into arrays while the file is parsed: lists take ten times more.
+
+    What cannot be turned is left as it is: whoever reads the feature says what is wrong with it.
+    """
+    kind, coordinates = item.get("type"), item.get("coordinates")
+    if kind in ("Polygon", "MultiPolygon") and isinstance(coordinates, list):
+        polygons = [coordinates] if kind == "Polygon" else coordinates
+        with suppress(AnnotationError, TypeError):
+            item["coordinates"] = _Polygons(
+                tuple(ring_of(ring) for ring in polygon) for polygon in polygons
+            )
+    return item
 
 
 def _unreadable(path: Path, why: str) -> AnnotationError:
@@ -111,8 +131,11 @@ def _read_geometry(
     if kind not in ("Polygon", "MultiPolygon"):
         drawing.skipped[str(kind)] += 1
         return
-    polygons = [coordinates] if kind == "Polygon" else coordinates
-    if not isinstance(polygons, list) or not all(isinstance(item, list) for item in polygons):
+    packed = kind == "MultiPolygon" or isinstance(coordinates, _Polygons)
+    polygons = coordinates if packed else [coordinates]
+    if not isinstance(polygons, list) or not all(
+        isinstance(item, list | tuple) for item in polygons
+    ):
         raise _unreadable(path, f"A {kind} has no coordinates")
     for polygon in polygons:
         if polygon:

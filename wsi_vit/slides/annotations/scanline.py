@@ -62,9 +62,24 @@ def fill(picture: NDArray[np.uint8], edges: Edges, region: Region, *, value: int
     """Set the pixels of a picture (height, width) of a region whose centres lie inside.
 
     Every scan line through pixel centres is cut where an edge crosses it; between an odd and an
-    even cut it is inside.
+    even cut it is inside. Only the rows and columns between the outermost cuts are looked at.
     """
-    height, width = picture.shape
+    row, column = _cuts(edges, region, picture.shape)
+    if not len(row):
+        return
+    top, left = int(row.min()), int(column.min())
+    high, wide = int(row.max()) + 1 - top, int(column.max()) - left
+    at = (row - top) * (wide + 1) + (column - left)
+    cuts = np.bincount(at, minlength=high * (wide + 1)).reshape(high, wide + 1)
+    inside = np.cumsum(cuts, axis=1)[:, :wide] % 2 == 1
+    picture[top : top + high, left : left + wide][inside] = value
+
+
+def _cuts(
+    edges: Edges, region: Region, shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row of each cut and the first column right of it, at most the width."""
+    height, width = shape
     step_x, step_y = region.width / width, region.height / height
     first = np.ceil((edges.y0 - region.y) / step_y - 0.5).clip(0, height).astype(np.int64)
     last = np.ceil((edges.y1 - region.y) / step_y - 0.5).clip(0, height).astype(np.int64)
@@ -77,6 +92,4 @@ def fill(picture: NDArray[np.uint8], edges: Edges, region: Region, *, value: int
     x0, y0, x1, y1 = (item[edge] for item in (edges.x0, edges.y0, edges.x1, edges.y1))
     x = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
     column = np.ceil((x - region.x) / step_x - 0.5).clip(0, width).astype(np.int64)
-    cuts = np.bincount(row * (width + 1) + column, minlength=height * (width + 1))
-    inside = np.cumsum(cuts.reshape(height, width + 1), axis=1)[:, :width] % 2 == 1
-    picture[inside] = value
+    return row, column

@@ -85,8 +85,8 @@ def ring_of(corners: object) -> Ring:
             got=str(corners)[:80],
             remedy="Export the annotations again",
         )
-    near = (np.abs(ring[:, :2]) < _FARTHEST).all(axis=1)
-    if not near.all():
+    if not np.abs(ring[:, :2]).max(initial=0.0) < _FARTHEST:  # so that NaN is far, too
+        near = (np.abs(ring[:, :2]) < _FARTHEST).all(axis=1)
         what = "not a finite number" if not np.isfinite(ring[~near]).all() else "beyond any slide"
         raise AnnotationError(
             f"A position is {what}",

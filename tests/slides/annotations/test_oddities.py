@@ -17,7 +17,7 @@ from wsi_vit.errors import AnnotationError
 from wsi_vit.geometry import Region
 from wsi_vit.labels import LabelClass, LabelMap
 from wsi_vit.slides.annotations import Annotations, read_annotations
-from wsi_vit.slides.annotations_raster import RasterAnnotations
+from wsi_vit.slides.annotations.raster import RasterAnnotations
 
 SIZE = (100, 80)
 WHOLE = Region(0, 0, 100, 80)

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from wsi_vit.errors import AnnotationError
 from wsi_vit.labels import LabelMap
-from wsi_vit.slides.annotations_geojson import read_geojson
-from wsi_vit.slides.annotations_polygons import PolygonAnnotations, place
-from wsi_vit.slides.annotations_raster import RasterAnnotations, read_raster
-from wsi_vit.slides.annotations_shapes import UNNAMED, Annotations
-from wsi_vit.slides.annotations_xml import read_xml
+from wsi_vit.slides.annotations.asap import AsapListener
+from wsi_vit.slides.annotations.geojson import read_geojson
+from wsi_vit.slides.annotations.imagescope import ImageScopeListener
+from wsi_vit.slides.annotations.placing import place
+from wsi_vit.slides.annotations.polygons import PolygonAnnotations
+from wsi_vit.slides.annotations.raster import RasterAnnotations, read_raster
+from wsi_vit.slides.annotations.shapes import UNNAMED, Annotations
+from wsi_vit.slides.annotations.xml_stream import stream_xml
 
 __all__ = [
     "UNNAMED",
@@ -36,6 +39,9 @@ _KINDS = (
     (b"[", "geojson"),
 )
 
+_XML = {"ASAP_Annotations": AsapListener, "Annotations": ImageScopeListener}
+"""Who reads a file, by its outermost element."""
+
 
 def read_annotations(path: Path, *, slide_size: tuple[int, int], labels: LabelMap) -> Annotations:
     """Read the annotations of one slide.
@@ -53,7 +59,7 @@ def read_annotations(path: Path, *, slide_size: tuple[int, int], labels: LabelMa
     kind = _kind_of(path)
     if kind in ("png", "tiff"):
         return read_raster(path, slide_size=slide_size, labels=labels, kind=kind)
-    drawing = read_xml(path) if kind == "xml" else read_geojson(path)
+    drawing = stream_xml(path, _XML) if kind == "xml" else read_geojson(path)
     return place(drawing, slide_size=slide_size, labels=labels, source=path)
 
 
