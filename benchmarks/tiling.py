@@ -70,7 +70,7 @@ def draw_slide(path: Path, width: int, height: int) -> None:
             for column in range(-(-wide // TILE)):
                 yield tiles[row % len(tiles)][column % len(tiles)]
 
-    picture = _tissue()
+    picture = tissue_square()
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for step in (1, 4, 16):
             side = MOSAIC_PX // step
@@ -87,7 +87,7 @@ def draw_slide(path: Path, width: int, height: int) -> None:
                              description="Aperio Image Library v11.2.1 \r\nthumbnail")  # fmt: skip
 
 
-def _tissue() -> NDArray[np.uint8]:
+def tissue_square() -> NDArray[np.uint8]:
     """Return a square of synthetic colon at 0.25 µm/px."""
     from wsi_vit.slides.slide import open_slide
     from wsi_vit.slides.synthetic import synthesise_cohort

@@ -22,6 +22,7 @@ Each message says what was wrong, what was got, what is known, and what to do.
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 
 class WsiVitError(Exception):
@@ -39,6 +40,10 @@ class WsiVitError(Exception):
         self.known = None if known is None else tuple(known)
         super().__init__(self._sentence())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let an error of a worker process arrive as what it is."""
+        return _again, (type(self), self.args, dict(self.__dict__))
+
     def _sentence(self) -> str:
         parts = [self.what.rstrip(".") + "."]
         if self.got is not None:
@@ -47,6 +52,12 @@ class WsiVitError(Exception):
             parts.append(f"Known: {', '.join(str(item) for item in self.known) or 'none'}.")
         parts.append(self.remedy.rstrip(".") + ".")
         return " ".join(parts)
+
+
+def _again(kind: type[WsiVitError], words: tuple[str, ...], facts: dict[str, Any]) -> WsiVitError:
+    error = kind.__new__(kind, *words)
+    error.__dict__.update(facts)
+    return error
 
 
 class UsageError(WsiVitError):

@@ -14,7 +14,7 @@ from wsi_vit.recipe import Recipe
 from wsi_vit.section import Section
 from wsi_vit.settings import Settings
 from wsi_vit.slides.jpeg import encode_jpeg
-from wsi_vit.slides.read_path import ReadPath
+from wsi_vit.slides.read_path import ReadPath, Work
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.tiles import TilePlan, TilesSection, plan_tiles
 from wsi_vit.slides.tiling import tiles_shape
@@ -23,6 +23,8 @@ from wsi_vit.store import Store
 _SAMPLES = 6
 """Tiles of each slide that are read and encoded to know their bytes, where they are encoded."""
 _WORDS = {"copied": "kept as scanned", "decoded": "decoded, encoded once", "region": "region reads"}
+_PLACE_BYTES = 80
+"""Of a tile that is kept as its place only."""
 _ADAM_BYTES = 16
 """Weight, gradient and two moments of a parameter, four bytes each."""
 
@@ -108,8 +110,8 @@ def _plan_slide(row: CohortRow, section: TilesSection, store: Store) -> SlidePla
         with open_slide(row.slide, mpp=row.mpp, resolution=section.resolution) as slide:
             plan = plan_tiles(slide, section)
             work = plan.work(slide)
-            encoded = work.tiles - work.copied
-            tile_bytes = _sample(slide, plan, section) if encoded else 0.0
+            is_encoded = section.store == "pixels" and work.tiles > work.copied
+            tile_bytes = _sample(slide, plan, section) if is_encoded else 0.0
         shape = tiles_shape(
             row.slide, slide_id=row.slide_id, mpp=row.mpp, section=section, store=store
         )
@@ -121,10 +123,17 @@ def _plan_slide(row: CohortRow, section: TilesSection, store: Store) -> SlidePla
         path=plan.path,
         copied=work.copied,
         read_bytes=work.read_bytes,
-        disk_bytes=round(encoded * tile_bytes) + (work.read_bytes if work.copied else 0),
+        disk_bytes=_disk_bytes(work, tile_bytes, section),
         cpu_s=round(work.cpu_s, 3),
         cached=store.find(shape) is not None,
     )
+
+
+def _disk_bytes(work: Work, tile_bytes: float, section: TilesSection) -> int:
+    if section.store == "coordinates":
+        return work.tiles * _PLACE_BYTES
+    encoded = (work.tiles - work.copied) * tile_bytes
+    return round(encoded) + (work.read_bytes if work.copied else 0)
 
 
 def _sample(slide: Slide, plan: TilePlan, section: TilesSection) -> float:

@@ -25,6 +25,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "left_out": 0,
         "digest": "d1",
         "split_kind": "patients",
+        "store": "pixels",
         "split_digest": "s1",
         "estimate": "unseen patients",
         "splits": dict.fromkeys(("train", "validation", "test"), split),

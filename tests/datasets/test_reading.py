@@ -11,6 +11,7 @@ from wsi_vit.datasets import decoding
 from wsi_vit.datasets.build import SlideShards, build_from_shards
 from wsi_vit.datasets.check import check_labels
 from wsi_vit.datasets.decoding import decode_image, decode_mask, jpeg_decoder
+from wsi_vit.datasets.layout import shard_paths
 from wsi_vit.datasets.reading import DatasetExamples, open_dataset
 from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.datasets.splits import PatientSplit, RegionSplit
@@ -66,7 +67,7 @@ def test_names_are_known_without_decoding(
     def fail(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("wsi_vit.datasets.reading.decode_image", fail)
+    monkeypatch.setattr("wsi_vit.datasets.pictures.decode_image", fail)
     monkeypatch.setattr("wsi_vit.datasets.reading.decode_mask", fail)
     assert len(examples.keys) == len(examples.patients) == len(examples.sites) == len(examples)
     assert set(examples.labels) == {0, 1}
@@ -77,12 +78,12 @@ def test_pillow_decodes_where_simplejpeg_is_absent(monkeypatch: pytest.MonkeyPat
     fast = decode_image(data, name="a")
     assert jpeg_decoder() == "simplejpeg"
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    decoding._simplejpeg.cache_clear()
+    decoding.has_simplejpeg.cache_clear()
     try:
         assert jpeg_decoder() == "pillow"
         slow = decode_image(data, name="a")
     finally:
-        decoding._simplejpeg.cache_clear()
+        decoding.has_simplejpeg.cache_clear()
     assert np.abs(fast.astype(int) - slow).max() <= 2
 
 
@@ -90,9 +91,34 @@ def test_damaged_pictures_are_named(examples: DatasetExamples) -> None:
     for data in (b"\xff\xd8\xff\xe0 cut", b"\x89PNG nothing", b""):
         with pytest.raises(DatasetError, match="image of s1/0_0 cannot be decoded"):
             decode_image(data, name="s1/0_0")
-    with pytest.raises(DatasetError, match="mask cannot be decoded"):
-        decode_mask(b"nothing")
+    with pytest.raises(DatasetError, match="mask of s1/0_0 cannot be decoded"):
+        decode_mask(b"nothing", name="s1/0_0")
     assert len(examples) > 0
+
+
+def test_a_damaged_picture_in_a_shard_is_an_error_that_names_it(examples: DatasetExamples) -> None:
+    """A decoder that only warns would show the rest of the tile in grey."""
+    shard = next(path for path in shard_paths(examples.folder) if "tiles" in path.parts)
+    stored = examples.encoded(1)
+    at = shard.resolve().read_bytes().index(stored) + len(stored) // 2
+    with shard.resolve().open("r+b") as stream:
+        stream.seek(at)
+        stream.write(b"\xff\xd9")
+
+    with pytest.raises(DatasetError, match=f"image of {examples.keys[1]} cannot be decoded"):
+        examples.__getitems__([0, 1])
+    assert examples[0].image.shape == (16, 16, 3)
+
+
+def test_a_scanners_padding_is_no_damage() -> None:
+    """Tiles that are kept as the scanner wrote them may end in a few zeros."""
+    data = jpeg(3, px=32)
+    padded = data[:-2] + bytes(3) + data[-2:]
+
+    assert np.array_equal(decode_image(padded, name="a"), decode_image(data, name="a"))
+    assert np.array_equal(decode_image(memoryview(padded), name="a"), decode_image(data, name="a"))
+    with pytest.raises(DatasetError, match="image of a cannot be decoded"):
+        decode_image(data[:-2] + bytes(range(1, 9)) + data[-2:], name="a")
 
 
 @pytest.mark.real

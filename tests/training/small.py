@@ -120,7 +120,7 @@ def shade(grey: int, *, masks: bool = False) -> Example:
 
 def section(**changes: Any) -> TrainingSection:
     """Return three epochs of four steps of four images, for `shades(16)`."""
-    plain: dict[str, Any] = {"epochs": 3, "batch_size": 4, "learning_rate": 0.05}
+    plain: dict[str, Any] = {"epochs": 3, "batch_size": 4, "learning_rate": 0.05, "workers": 0}
     return TrainingSection.model_validate(plain | changes)
 
 

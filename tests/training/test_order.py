@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wsi_vit.training.order import EpochOrder, cut, repeat_factors
+from wsi_vit.training.section import Reading
 
 
 def test_an_epoch_holds_every_image_once_in_an_order_of_its_own() -> None:
@@ -18,6 +19,22 @@ def test_an_epoch_holds_every_image_once_in_an_order_of_its_own() -> None:
     assert first != second != other.of(2).tolist()
 
 
+def test_streaming_reads_few_stretches_of_the_files_at_a_time_and_mixes_them() -> None:
+    order = EpochOrder(np.ones(100_000), seed=1, reading="streaming")
+
+    first, again, second = (order.of(epoch) for epoch in (1, 1, 2))
+
+    assert sorted(first.tolist()) == list(range(100_000))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, second)
+    windows = [first[start : start + 2048] for start in range(0, 98_304, 2048)]
+    slides = [len(np.unique(window // 1_000)) for window in windows]  # of 1,000 tiles each
+    assert max(slides) <= 64
+    assert np.mean(slides) > 20
+    together = np.abs(np.diff(first)) < 64
+    assert together.mean() < 0.05
+
+
 def test_the_last_batch_may_be_short_and_none_is_lost() -> None:
     assert cut(np.arange(5), 2) == [[0, 1], [2, 3], [4]]
 
@@ -27,11 +44,12 @@ def test_the_last_batch_may_be_short_and_none_is_lost() -> None:
     factors=arrays(np.float64, st.integers(1, 40), elements=st.floats(1.0, 6.0)),
     seed=st.integers(0, 99),
     epoch=st.integers(1, 99),
+    reading=st.sampled_from(["random", "streaming"]),
 )
 def test_an_image_comes_as_often_as_its_factor_rounded_up_or_down(
-    factors: np.ndarray, seed: int, epoch: int
+    factors: np.ndarray, seed: int, epoch: int, reading: Reading
 ) -> None:
-    order = EpochOrder(factors, seed=seed)
+    order = EpochOrder(factors, seed=seed, reading=reading)
 
     times = np.bincount(order.of(epoch), minlength=len(factors))
 

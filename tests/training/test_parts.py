@@ -1,19 +1,13 @@
-import threading
-import time
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
-from tests.training.small import Memory, Small, section, shades
-from wsi_vit.datasets.example import Example
+from tests.training.small import Small, section, shades
 from wsi_vit.errors import TrainingError
-from wsi_vit.training.batches import balanced_weights, count_targets, known_counts, read_ahead
+from wsi_vit.training.batches import BatchReader, balanced_weights, count_targets, known_counts
 from wsi_vit.training.optimiser import Optimiser
-from wsi_vit.training.order import cut
 from wsi_vit.training.randomness import (
     random_state,
     repeatable,
@@ -41,49 +35,6 @@ def test_a_run_without_warmup_starts_at_the_highest_rate() -> None:
     assert rate_share(0, steps=1, warmup_share=0.0) == 1.0
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_batches_come_in_order_however_many_threads_read(workers: int) -> None:
-    class Uneven(Memory):
-        def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-            time.sleep(0.02 * (indices[0] % 3))
-            return super().__getitems__(indices)
-
-    examples = Uneven(shades(12).examples)
-
-    loaded = list(read_ahead(examples, cut(range(12), 2), model=Small(), workers=workers, first=2))
-
-    assert [batch.number for batch in loaded] == [2, 3, 4, 5]
-    assert [key for batch in loaded for key in batch.keys] == [
-        example.key for example in examples.examples[4:]
-    ]
-
-
-def test_reading_runs_ahead_but_not_far() -> None:
-    asked: list[int] = []
-
-    class Noting(Memory):
-        def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-            asked.append(indices[0])
-            return super().__getitems__(indices)
-
-    batches = read_ahead(Noting(shades(40).examples), cut(range(40), 1), model=Small(), workers=2)
-    next(batches)
-    time.sleep(0.1)
-    batches.close()
-
-    assert 2 <= len(asked) <= 5
-    assert not [t for t in threading.enumerate() if t.name.startswith("read-ahead")]
-
-
-def test_an_error_of_a_reader_reaches_the_loop() -> None:
-    class Broken(Memory):
-        def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-            raise OSError("the disk is gone")
-
-    with pytest.raises(OSError, match="the disk is gone"):
-        list(read_ahead(Broken(shades(4).examples), [[0]], model=Small(), workers=2))
-
-
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:
     weights = balanced_weights([90, 10, 0])
 
@@ -95,11 +46,12 @@ def test_classes_are_counted_without_ignored_targets() -> None:
     examples = shades(6, masks=True)
     examples.examples[0].target[:] = 255
 
-    counted = count_targets(examples, model=Small(task="segmentation"), workers=1)
+    reader = BatchReader(examples, model=Small(task="segmentation"), workers=0)
+    counted = count_targets(reader, classes=2)
 
     assert counted.sum(axis=1).tolist() == [0, 64, 64, 64, 64, 64]
     assert counted.shape == (6, 2)
-    ids = count_targets(shades(6), model=Small(), workers=0)
+    ids = count_targets(BatchReader(shades(6), model=Small(), workers=0), classes=2)
     assert ids.tolist() == [[1 - bright, bright] for bright in ids[:, 1].tolist()]
 
 
@@ -251,3 +203,16 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
 def test_auto_means_the_same_step_on_every_machine() -> None:
     assert section(batch_size="auto", accumulate=2).step_images == 32
     assert isinstance(Small(), nn.Module)
+
+
+def test_more_processes_than_processors_are_never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(6)))
+
+    assert section(workers="auto").reading_processes == 3
+    assert section(workers=2).reading_processes == 2
+    assert section(workers=64).reading_processes == 6
+    assert section(workers=0).reading_processes == 0
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
+    assert section(workers="auto").reading_processes == 1
+    with pytest.raises(ValidationError, match="a number from 0, or auto"):
+        section(workers=-1)

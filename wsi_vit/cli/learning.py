@@ -29,6 +29,7 @@ def train(
     with console.progress_bars() as progress:
         folder = dataset or _built(resolved, settings, progress)
         run = pipeline.train(resolved, folder, settings=settings, progress=progress).run
+    _say_time(run)
     console.say(f"[bold]{run}[/bold]\nNext: wsi-vit evaluate {run}")
 
 
@@ -79,8 +80,16 @@ def run(
         console.print_json(done)
     else:
         console.say(f"{done.sentence} {done.model.spoken()}")
+        _say_time(done.run)
         console.say(f"Report: [bold]{done.run / 'report.html'}[/bold]")
     exit_on_lost(done.quarantined)
+
+
+def _say_time(run: Path) -> None:
+    from wsi_vit.pipeline.timing import time_spent
+
+    if spent := time_spent(run):
+        console.say(spent.spoken())
 
 
 def _built(recipe: Any, settings: Settings, progress: Any) -> Path:

@@ -159,6 +159,8 @@ def _ensured(plan: Plan) -> Artefact:
     faults = [f"{s.name} lies elsewhere" for s in plan.shards if not _in_store(s, plan.store)]
     names = [shard.name for shard in plan.shards]
     faults += sorted({f"{name} is there twice" for name in names if names.count(name) > 1})
+    if len({shard.has_places_only for shard in plan.shards}) > 1:
+        faults.append("some hold pixels and some coordinates only")
     if not plan.shards:
         faults.append("there are none")
     if faults:

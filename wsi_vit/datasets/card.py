@@ -14,17 +14,27 @@ _OPENING = """\
 ```python
 from datasets import concatenate_datasets, load_from_disk
 
-pixels = load_from_disk("{folder}")           # image and coordinates, memory-mapped
+pixels = load_from_disk("{folder}")           # {columns}, memory-mapped
 labels = load_from_disk("{folder}/labels")    # {target}
 sidecar = load_from_disk("{folder}/sidecar")  # key, patient, site, split, counts
 dataset = concatenate_datasets([pixels, labels, sidecar], axis=1)
 train = dataset.filter(lambda split: split == "train", input_columns="split")
 ```
 
-The pixels lie in shards beside this folder and are named by relative paths: move the store as a
-whole. `load_from_disk` stacks rows but joins no columns, hence three tables with the same rows.
+{stored} `load_from_disk` stacks rows but joins no columns, hence three tables with the same rows.
 `wsi_vit.datasets.reading.open_dataset` joins them and reads one split in batches. `counts` is what
 a row holds of each class ({unit}), ignored pixels last."""
+
+
+_STORED = {
+    "pixels": """\
+The pixels lie in shards beside this folder and are named by relative paths: move the store as a
+whole.""",
+    "coordinates": """\
+The table says where each tile lies; its pixels stay in the slide, which must be in reach and the
+very file that was tiled. After a move, `wsi-vit tile` with a cohort that names the new places lets
+them be found again.""",
+}
 
 
 def card_text(facts: dict[str, Any]) -> str:
@@ -109,6 +119,8 @@ def _opening(facts: dict[str, Any]) -> str:
     masks = facts["task"] == "segmentation"
     return _OPENING.format(
         folder="dataset",
+        columns="image and coordinates" if facts["store"] == "pixels" else "coordinates",
+        stored=_STORED[facts["store"]],
         target="mask: PNG of training ids, 255 ignored" if masks else "label: training id",
         unit="pixels" if masks else "1 for its class",
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.errors import DatasetError
+from wsi_vit.slides.jpeg import decode_jpeg
 
 Decoder = Literal["simplejpeg", "pillow"]
 
@@ -18,21 +19,22 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 def jpeg_decoder() -> Decoder:
     """Return what decodes JPEG here; decoders differ in the last bit, so runs record it."""
-    return "simplejpeg" if _simplejpeg() else "pillow"
+    return "simplejpeg" if has_simplejpeg() else "pillow"
 
 
 def decode_image(data: Any, *, name: str) -> NDArray[np.uint8]:
     """Decode JPEG, PNG or another image to RGB, shape (h, w, 3); `data` is bytes or a buffer.
+
+    simplejpeg refuses what is damaged; Pillow, in its place, may show a damaged part in grey.
 
     Raises:
         DatasetError: It cannot be decoded.
     """
     from PIL import Image
 
-    jpeg = _simplejpeg() if bytes(data[:2]) == b"\xff\xd8" else None
     try:
-        if jpeg:
-            return jpeg(data)
+        if has_simplejpeg() and bytes(data[:2]) == b"\xff\xd8":
+            return decode_jpeg(data, "RGB")
         return np.array(Image.open(BytesIO(data)).convert("RGB"))
     except _UNREADABLE as error:
         raise DatasetError(
@@ -42,7 +44,7 @@ def decode_image(data: Any, *, name: str) -> NDArray[np.uint8]:
         ) from error
 
 
-def decode_mask(data: Any) -> NDArray[np.uint8]:
+def decode_mask(data: Any, *, name: str) -> NDArray[np.uint8]:
     """Decode the PNG of a mask to training ids, shape (h, w); `data` is bytes or a buffer.
 
     Raises:
@@ -57,16 +59,17 @@ def decode_mask(data: Any) -> NDArray[np.uint8]:
         return np.array(picture, dtype=np.uint8)
     except _UNREADABLE as error:
         raise DatasetError(
-            "A stored mask cannot be decoded",
-            got=error.__class__.__name__,
+            f"The stored mask of {name} cannot be decoded",
+            got=f"{error.__class__.__name__}: {error}",
             remedy="Run `wsi-vit verify` on the store, and build the dataset again",
         ) from error
 
 
 @cache
-def _simplejpeg() -> Any:
+def has_simplejpeg() -> bool:
+    """Say whether simplejpeg is here; a machine that only trains may lack it."""
     try:
-        import simplejpeg
-    except ImportError:  # a machine that only trains may lack it: Pillow decodes there
-        return None
-    return simplejpeg.decode_jpeg
+        import simplejpeg  # noqa: F401
+    except ImportError:
+        return False
+    return True

@@ -18,6 +18,7 @@ from wsi_vit.datasets.shards import (
     mask_features,
     open_stream,
     pixel_features,
+    tile_features,
     write_stream,
 )
 
@@ -51,10 +52,15 @@ def write_layout(
     )
     write_stream(folder / SIDECAR_FOLDER / SIDECAR, sidecar_features(columns), batches)
     pixels = [shard.path for shard in plan.shards]
-    _write_state(plan, folder, "", pixels, pixel_features())
+    _write_state(plan, folder, "", pixels, picture_features(plan))
     _write_state(plan, folder, LABELS_FOLDER, streams, target_features(plan))
     sidecar = [folder / SIDECAR_FOLDER / SIDECAR]
     _write_state(plan, folder, SIDECAR_FOLDER, sidecar, sidecar_features(columns))
+
+
+def picture_features(plan: Plan) -> "Features":
+    """Return the columns of the pictures' table, or of where they lie."""
+    return tile_features("coordinates") if plan.has_places_only else pixel_features()
 
 
 def target_features(plan: Plan) -> "Features":

@@ -39,6 +39,11 @@ class Shard:
         """Side of a tile in base pixels; 1 where there is no slide."""
         return float(self.pixels.facts.get("grid", {}).get("side", 1.0))
 
+    @property
+    def has_places_only(self) -> bool:
+        """Whether it says where its tiles lie and holds no picture."""
+        return self.pixels.facts.get("store") == "coordinates"
+
     def column(self, name: str, rows: int) -> NDArray[np.str_]:
         """Return one fact as an array of text, empty where unknown."""
         value = self.facts[name]
@@ -77,6 +82,11 @@ class Plan:
             "unit": self.unit,
         }
         return Shape.of("dataset", VERSION, sections=sections, inputs=inputs)
+
+    @property
+    def has_places_only(self) -> bool:
+        """Whether the pictures stay in the slides; no dataset is of both kinds."""
+        return any(shard.has_places_only for shard in self.shards)
 
     def rows(self, counts: NDArray[np.int64]) -> Rows:
         """Return all rows of all shards, in order.

@@ -4,7 +4,6 @@ Shards are memory-mapped: opening reads no pixel, and a batch copies only what i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wsi_vit.cohort import Split
-from wsi_vit.datasets.decoding import Decoder, decode_image, decode_mask, jpeg_decoder
+from wsi_vit.datasets.decoding import Decoder, decode_mask, jpeg_decoder
 from wsi_vit.datasets.example import Example, Task
 from wsi_vit.datasets.integrity import refuse_damage
 from wsi_vit.datasets.layout import LABELS_FOLDER, SIDECAR, SIDECAR_FOLDER, shard_paths
+from wsi_vit.datasets.pictures import EncodedColumn, Pictures, open_pictures
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.datasets.splits import assert_disjoint
 from wsi_vit.labels import LabelMap
@@ -25,31 +25,6 @@ from wsi_vit.store import Manifest, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-
-@dataclass(frozen=True, slots=True)
-class _Streams:
-    """Shards stacked: where row i lies."""
-
-    tables: tuple[pa.Table, ...]
-    column: str
-
-    def chunks(self) -> list[pa.Array]:
-        return [chunk for table in self.tables for chunk in table[self.column].chunks]
-
-
-class _Encoded:
-    """Random access to the encoded bytes of an image column spread over many chunks."""
-
-    def __init__(self, streams: _Streams) -> None:
-        self._chunks = [chunk.field("bytes") for chunk in streams.chunks()]
-        self._ends = np.cumsum([len(chunk) for chunk in self._chunks])
-
-    def __getitem__(self, row: int) -> memoryview:
-        index = int(np.searchsorted(self._ends, row, side="right"))
-        chunk = self._chunks[index]
-        buffer = chunk[row - int(self._ends[index]) + len(chunk)].as_buffer()
-        return memoryview(buffer).cast("B")  # Arrow calls its bytes signed; decoders refuse that
 
 
 class DatasetExamples:
@@ -74,9 +49,20 @@ class DatasetExamples:
         """Return the examples at these positions, decoded, in this order.
 
         Raises:
-            DatasetError: A stored image cannot be decoded.
+            DatasetError: A picture cannot be decoded, or not be read from its slide; it is named.
         """
-        return [self._example(index) for index in indices]
+        names = [self.keys[index] for index in indices]
+        images = self._pictures.read([int(self.rows[index]) for index in indices], names)
+        return [
+            Example(
+                image=image,
+                target=self._target(index),
+                key=name,
+                slide_id=self.slide_ids[index],
+                patient=self.patients[index],
+            )
+            for index, name, image in zip(indices, names, images, strict=True)
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "task": self.task, "rows": self.rows}
@@ -138,25 +124,23 @@ class DatasetExamples:
         return jpeg_decoder()
 
     def encoded(self, index: int) -> bytes:
-        """Return the stored bytes of an image, as the scanner or the tiler encoded them."""
-        return bytes(self._images[int(self.rows[index])])
+        """Return an image as it is stored, as the scanner or the tiler encoded it.
+
+        A tile of which only the place is kept is read from its slide and encoded.
+
+        Raises:
+            DatasetError: It cannot be read.
+        """
+        return self._pictures.encoded(int(self.rows[index]), self.keys[index])
 
     def encoded_mask(self, index: int) -> bytes:
         """Return the stored PNG of an example's training ids (segmentation only)."""
         return bytes(self._masks[int(self.rows[index])])
 
-    def _example(self, index: int) -> Example:
-        row = int(self.rows[index])
-        target = np.array(self.labels[index], dtype=np.uint8)
+    def _target(self, index: int) -> NDArray[np.uint8]:
         if self.task == "segmentation":
-            target = decode_mask(self._masks[row])
-        return Example(
-            image=decode_image(self._images[row], name=self.keys[index]),
-            target=target,
-            key=self.keys[index],
-            slide_id=self.slide_ids[index],
-            patient=self.patients[index],
-        )
+            return decode_mask(self._masks[int(self.rows[index])], name=self.keys[index])
+        return np.array(self.labels[index], dtype=np.uint8)
 
     def _words(self, table: pa.Table, column: str) -> tuple[str, ...]:
         return tuple(table[column].take(pa.array(self.rows)).to_pylist())
@@ -175,13 +159,13 @@ class DatasetExamples:
         return open_stream(self.folder / SIDECAR_FOLDER / SIDECAR)
 
     @cached_property
-    def _images(self) -> _Encoded:
-        return _Encoded(_Streams(self._streams, "image"))
+    def _pictures(self) -> Pictures:
+        return open_pictures(shard_paths(self.folder))
 
     @cached_property
-    def _masks(self) -> _Encoded:
+    def _masks(self) -> EncodedColumn:
         paths = shard_paths(self.folder / LABELS_FOLDER)
-        return _Encoded(_Streams(tuple(open_stream(path) for path in paths), "mask"))
+        return EncodedColumn([open_stream(path) for path in paths], "mask")
 
 
 class TrainingSet:

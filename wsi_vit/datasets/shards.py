@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from wsi_vit.errors import DatasetError
 from wsi_vit.labels import LabelMap
+from wsi_vit.slides.shard import StoreKind, shard_schema
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -35,6 +36,13 @@ def pixel_features() -> "Features":
             "quality": Value("float32"),
         }
     )
+
+
+def tile_features(store: StoreKind) -> "Features":
+    """Return the columns of a shard of tiles of a kind, as the slides room writes it."""
+    from datasets import Features
+
+    return Features.from_arrow_schema(shard_schema(store))
 
 
 def label_features(labels: LabelMap) -> "Features":

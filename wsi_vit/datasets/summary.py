@@ -54,6 +54,7 @@ def summarise(plan: Plan, rows: Rows, placed: Placement, counts: NDArray[np.int6
         "patients": len(set(rows.patients)),
         "patients_known": plan.patients_known,
         "unit": plan.unit,
+        "store": "coordinates" if plan.has_places_only else "pixels",
         "split_kind": plan.split.kind,
         "split_digest": split_digest,
         "digest": digest_of({"shape": plan.shape.key, "splits": split_digest}),
@@ -117,8 +118,15 @@ def _twins(plan: Plan, keys: Sequence[str], placed: Placement) -> list[list[str]
 
 
 def _images(plan: Plan) -> Iterator[Any]:
+    """Yield what makes each picture what it is: its bytes, or the slide's with its place."""
     for shard in plan.shards:
-        yield from encoded_images(open_stream(shard.path), "image")
+        table = open_stream(shard.path)
+        if not shard.has_places_only:
+            yield from encoded_images(table, "image")
+            continue
+        slide = shard.pixels.manifest.shape.inputs["slide"]
+        places = zip(table["x"].to_pylist(), table["y"].to_pylist(), strict=True)
+        yield from (f"{slide} {x} {y}".encode() for x, y in places)
 
 
 def _warnings(plan: Plan, facts: dict[str, Any], twins: int) -> Iterator[str]:

@@ -36,7 +36,7 @@ def count_targets(table: pa.Table, labels: LabelMap, task: Task) -> NDArray[np.i
         return counts
     for row, data in enumerate(encoded_images(table, column)):
         if data is not None:
-            counts[row] = _histogram(decode_mask(data), labels)
+            counts[row] = _histogram(decode_mask(data, name=f"row {row}"), labels)
     return counts
 
 

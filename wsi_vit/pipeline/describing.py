@@ -13,6 +13,7 @@ from wsi_vit.models.card import CardFacts, Figure, card_text
 from wsi_vit.models.load import load_model
 from wsi_vit.models.start import ConfigStart, FolderStart, HubStart
 from wsi_vit.pipeline.run_folder import RunPlace
+from wsi_vit.pipeline.timing import time_spent
 from wsi_vit.recipe import Recipe
 from wsi_vit.store import write_whole
 
@@ -22,6 +23,7 @@ def about_run(place: RunPlace, data: TrainingSet) -> About:
     train = data.examples("train")
     who = so_many(len(set(train.patients)), data.unit)
     what = "tiles" if isinstance(place.recipe.source, CohortSource) else "images"
+    spent = time_spent(place.folder)
     return About(
         title=place.recipe.name,
         trained_on=f"{who}, {so_many(len(train), what)}",
@@ -29,6 +31,7 @@ def about_run(place: RunPlace, data: TrainingSet) -> About:
         facts=(
             ("run", place.folder.name),
             ("first weights", _base(place.recipe)),
+            *([("time", spent.spoken())] if spent else []),
         ),
     )
 

@@ -23,9 +23,9 @@ Way = Literal["tiles", "reader"]
 class Blocks:
     """Fetches and resamples; memory does not grow with the slide."""
 
-    def __init__(self, reader: Reader, tiles: StoredTiles | None) -> None:
+    def __init__(self, reader: Reader, tiles: StoredTiles | None, *, cache_bytes: int) -> None:
         self._reader = reader
-        self._jpeg = None if tiles is None else JpegPixels(tiles)
+        self._jpeg = None if tiles is None else JpegPixels(tiles, cache_bytes=cache_bytes)
         levels = reader.header.levels
         behind = [None] * len(levels) if tiles is None else tiles.levels
         self.planes = planes_of(levels, [level is not None for level in behind])

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.slides.jpeg import encode_jpeg
@@ -65,24 +68,34 @@ class Cutter:
 
     def cut_one(self, number: int, chunk: Chunk) -> None:
         """Read and encode one tile and add it to a chunk."""
-        region, tally = self.plan.regions[number], chunk.tally
-        side = self.section.grid.tile_px
+        seen = self.look(number, chunk.tally)
+        if seen is None:
+            return
+        image, sharp = seen
+        section = self.section
+        stream = encode_jpeg(image, section.jpeg_quality, chroma=section.jpeg_chroma)
+        chunk.tally.kept.append(self.plan.regions[number])
+        chunk.pieces.append(self.row(number, stream, sharp))
+
+    def look(self, number: int, tally: Tally) -> tuple[NDArray[np.uint8], float] | None:
+        """Read one tile; return its pixels, RGBX, and their sharpness, None where it is not kept.
+
+        Why it is not is counted.
+        """
+        region, side = self.plan.regions[number], self.section.grid.tile_px
         try:
             image = self.slide.read_rgbx(region, width_px=side, height_px=side)
         except SlideError as error:
             self.add_invalid(number, error, tally)
-            return
+            return None
         if not self.is_tissue(number):
             tally.without_tissue += 1
-            return
+            return None
         sharp = sharpness(image)
         if sharp < self.section.quality.min_sharpness:
             tally.blurred += 1
-            return
-        section = self.section
-        stream = encode_jpeg(image, section.jpeg_quality, chroma=section.jpeg_chroma)
-        tally.kept.append(region)
-        chunk.pieces.append(self.row(number, stream, sharp))
+            return None
+        return image, sharp
 
     def is_tissue(self, number: int) -> bool:
         """Say whether a tile shows tissue enough; its overview may not have been readable."""

@@ -4,25 +4,22 @@ libjpeg-turbo scales inside the inverse cosine transform, so a tile at half size
 whole one and needs no resampling. What neighbours share is decoded once.
 """
 
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_vit.slides.jpeg import decode_jpeg
 from wsi_vit.slides.jpeg_stream import Opening, StreamError
 from wsi_vit.slides.reader import unreadable_tiles
 from wsi_vit.slides.stored import StoredLevel, StoredTiles
 
 FACTORS = (1, 2, 4, 8)
 """Scales that libjpeg-turbo decodes at with vector instructions."""
-_CACHE_BYTES = 96 << 20
-"""Decoded tiles kept: two rows of 256-px tiles of the widest slides at half size."""
-_BEHIND = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-"""All blocks were decoded and something lies behind them: padding, or the end of damaged data."""
+CACHE_BYTES = 96 << 20
+"""Decoded tiles that a slide keeps: two rows of 256-px tiles of the widest slides at half size."""
 
 _ZEROS = bytes(16)
 """As many as no compressed picture holds, but for the tables that `Opening` names."""
@@ -37,9 +34,9 @@ class NotThisWayError(Exception):
 class JpegPixels:
     """Decodes the stored tiles of a slide; safe from several threads."""
 
-    def __init__(self, tiles: StoredTiles) -> None:
+    def __init__(self, tiles: StoredTiles, *, cache_bytes: int) -> None:
         self.tiles = tiles
-        self._kept = _Recent(_CACHE_BYTES)
+        self._kept = _Recent(cache_bytes)
 
     def read(self, level: int, factor: int, box: tuple[int, int, int, int]) -> Pixels:
         """Return RGBX pixels (height, width, 4) of a level decoded at 1/factor.
@@ -87,28 +84,16 @@ def decode_strictly(
     Raises:
         SlideError: UNREADABLE_TILES.
     """
-    import simplejpeg
-
     if not opening.flat_is_zeros and stream.find(_ZEROS, len(opening.standalone)) >= 0:
         raise unreadable_tiles(name, "a run of zeros where the picture should be")
 
-    height, width = stored.tile_height // factor, stored.tile_width // factor
-    decode = partial(simplejpeg.decode_jpeg, stream, "RGBX", min_height=height, min_width=width)
+    size = stored.tile_height // factor, stored.tile_width // factor
     try:
-        pixels = decode()
+        pixels = decode_jpeg(stream, "RGBX", least=size)
     except ValueError as error:
-        if not _is_padded(stream, str(error)):
-            raise unreadable_tiles(name, error) from error
-        pixels = decode(strict=False)
-    assert pixels.shape == (height, width, 4)
+        raise unreadable_tiles(name, error) from error
+    assert pixels.shape == (*size, 4)
     return pixels
-
-
-def _is_padded(stream: bytes, complaint: str) -> bool:
-    """Say whether all that the decoder minds is zeros between the last block and the end."""
-    found = _BEHIND.search(complaint)
-    count = int(found.group(1)) if found else 0
-    return 0 < count < len(_ZEROS) and stream.endswith(bytes(count) + b"\xff\xd9")
 
 
 def _paste(tile: Pixels, at: tuple[int, int], out: Pixels) -> None:

@@ -137,7 +137,7 @@ def work_of(
         micros += (len(own) - len(kept)) * _encoded_us(grid, level.downsample, _US_REGION)
         return Work(tiles=len(own), copied=len(kept), stored=0, read_bytes=read, cpu_s=micros / 1e6)
     if path.kind == "decoded" and stored is not None:
-        used = _tiles_under(regions, level, stored)
+        used = tiles_under(regions, level, stored)
         each = stored.tile_width * stored.tile_height / _TILE_PX * _US_DECODE[path.factor]
         micros = len(used) * each
         micros += len(regions) * _encoded_us(grid, level.downsample * path.factor, 0.0)
@@ -157,7 +157,7 @@ def _encoded_us(grid: TileGrid, downsample: float, reading_us: float) -> float:
     return pixels * (step**2 * (reading_us + resampling) + _US_ENCODE)
 
 
-def _tiles_under(regions: Sequence[Region], level: Level, stored: StoredLevel) -> NDArray[np.int64]:
+def tiles_under(regions: Sequence[Region], level: Level, stored: StoredLevel) -> NDArray[np.int64]:
     """Return the stored tiles that some regions lie on, each once, in order."""
     rows = -(-stored.height // stored.tile_height)
     wide, high = stored.tile_width * level.downsample, stored.tile_height * level.downsample

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,9 @@ from wsi_vit.section import Section
 
 if TYPE_CHECKING:
     import pyarrow
+
+StoreKind = Literal["pixels", "coordinates"]
+"""What a shard of tiles keeps: their pictures, or only where they lie."""
 
 ROWS_A_BATCH = 64
 """Rows gathered before they are written; at most this many encoded tiles are held."""
@@ -26,12 +29,27 @@ _VALUES = {
     "quality": "float32",
 }
 
+_SHARED = {"side": "float64", "tile_px": "int32", "level": "int32"}
+"""Further columns of a shard of coordinates: without a picture, each row must say what it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How all tiles of a shard of coordinates are cut from their slide."""
+
+    side: float
+    """Side of a tile, in base pixels."""
+    tile_px: int
+    """Side of the picture it becomes."""
+    level: int
+    """The slide's level that its pixels come from, for other programs: ours reads by place."""
+
 
 class TileRow(Section):
     """One tile of a shard."""
 
     image: bytes
-    """Encoded JPEG."""
+    """Encoded JPEG; empty where only the place is kept."""
     slide_id: str
     x: float
     """Left edge, in base pixels."""
@@ -60,14 +78,15 @@ class PackedRows:
     tissue: NDArray[np.float32]
 
 
-def shard_schema() -> "pyarrow.Schema":
+def shard_schema(store: StoreKind = "pixels") -> "pyarrow.Schema":
     """Return the columns, with the features written as Hugging Face `datasets` reads them."""
     import pyarrow
 
-    features: dict[str, Any] = {"image": {"_type": "Image"}}
-    features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in _VALUES.items()}
+    values = _VALUES if store == "pixels" else _VALUES | _SHARED
+    features: dict[str, Any] = {"image": {"_type": "Image"}} if store == "pixels" else {}
+    features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in values.items()}
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    fields = [("image", image), *_VALUES.items()]
+    fields = [*([("image", image)] if store == "pixels" else []), *values.items()]
     return pyarrow.schema(
         [(name, pyarrow.type_for_alias(kind) if isinstance(kind, str) else kind)
          for name, kind in fields],
@@ -75,16 +94,25 @@ def shard_schema() -> "pyarrow.Schema":
     )  # fmt: skip
 
 
-def write_shard(path: Path, pieces: Iterable[TileRow | PackedRows]) -> int:
-    """Write rows as they come, batch by batch; return how many there were."""
+def write_shard(
+    path: Path, pieces: Iterable[TileRow | PackedRows], *, places_only: Cut | None = None
+) -> int:
+    """Write rows as they come, batch by batch; return how many there were.
+
+    Args:
+        path: The file.
+        pieces: Tiles, in their order.
+        places_only: Makes it a shard of coordinates; pictures are left out.
+    """
     import pyarrow
 
-    schema = shard_schema()
+    schema = shard_schema("coordinates" if places_only else "pixels")
+    shared = asdict(places_only) if places_only else {}
     written = 0
     with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
         for piece in _gathered(pieces):
-            make = _packed_batch if isinstance(piece, PackedRows) else _record_batch
-            batch = make(piece, schema)  # type: ignore[arg-type]
+            columns = _packed(piece) if isinstance(piece, PackedRows) else _listed(piece)
+            batch = _batch(schema, columns, shared)
             stream.write_batch(batch)
             written += batch.num_rows
     return written
@@ -105,7 +133,18 @@ def _gathered(pieces: Iterable[TileRow | PackedRows]) -> Iterator[list[TileRow] 
         yield rows
 
 
-def _record_batch(rows: list[TileRow], schema: "pyarrow.Schema") -> "pyarrow.RecordBatch":
+Joined = tuple[bytes, NDArray[np.int32]]
+"""Items one after the other, and where each ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    images: Joined
+    slide_ids: list[str]
+    numbers: Mapping[str, ArrayLike]
+
+
+def _listed(rows: list[TileRow]) -> _Columns:
     numbers = {
         "x": [row.x for row in rows],
         "y": [row.y for row in rows],
@@ -113,12 +152,12 @@ def _record_batch(rows: list[TileRow], schema: "pyarrow.Schema") -> "pyarrow.Rec
         "tissue": [row.tissue for row in rows],
         "quality": [np.nan if row.quality is None else row.quality for row in rows],
     }
-    images = [row.image for row in rows]
-    return _batch(schema, _joined(images), [row.slide_id for row in rows], numbers)
+    images = _joined([row.image for row in rows])
+    return _Columns(images, [row.slide_id for row in rows], numbers)
 
 
-def _packed_batch(rows: PackedRows, schema: "pyarrow.Schema") -> "pyarrow.RecordBatch":
-    """Return a batch over the bytes as they lie in memory."""
+def _packed(rows: PackedRows) -> _Columns:
+    """Return columns over the bytes as they lie in memory."""
     count = len(rows.ends)
     numbers = {
         "x": rows.x,
@@ -127,11 +166,7 @@ def _packed_batch(rows: PackedRows, schema: "pyarrow.Schema") -> "pyarrow.Record
         "tissue": rows.tissue,
         "quality": np.full(count, np.nan),
     }
-    return _batch(schema, (rows.images, rows.ends), [rows.slide_id] * count, numbers)
-
-
-Joined = tuple[bytes, NDArray[np.int32]]
-"""Items one after the other, and where each ends."""
+    return _Columns((rows.images, rows.ends), [rows.slide_id] * count, numbers)
 
 
 def _joined(items: list[bytes]) -> Joined:
@@ -139,24 +174,27 @@ def _joined(items: list[bytes]) -> Joined:
 
 
 def _batch(
-    schema: "pyarrow.Schema",
-    images: Joined,
-    slide_ids: list[str],
-    numbers: Mapping[str, ArrayLike],
+    schema: "pyarrow.Schema", columns: _Columns, shared: Mapping[str, float]
 ) -> "pyarrow.RecordBatch":
     """Lay columns over buffers: what makes them of Python objects imports pandas, a second."""
     import pyarrow
 
-    struct = schema.field("image").type
-    paths = pyarrow.nulls(len(slide_ids), pyarrow.string())
-    columns = {
-        "image": pyarrow.StructArray.from_arrays(
-            [_items(images, struct.field("bytes").type), paths], fields=list(struct)
-        ),
-        "slide_id": _items(_joined([name.encode() for name in slide_ids]), pyarrow.string()),
-        **{name: _numbers(np.asarray(values), _VALUES[name]) for name, values in numbers.items()},
-    }
-    return pyarrow.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+    count = len(columns.slide_ids)
+    numbers = {**columns.numbers, **{name: np.full(count, value) for name, value in shared.items()}}
+    kinds = _VALUES | _SHARED
+    made = {name: _numbers(np.asarray(values), kinds[name]) for name, values in numbers.items()}
+    made["slide_id"] = _items(_joined([n.encode() for n in columns.slide_ids]), pyarrow.string())
+    if "image" in schema.names:
+        made["image"] = _images(columns.images, schema.field("image").type)
+    return pyarrow.RecordBatch.from_arrays([made[name] for name in schema.names], schema=schema)
+
+
+def _images(images: Joined, kind: "pyarrow.StructType") -> "pyarrow.Array":
+    import pyarrow
+
+    data = _items(images, kind.field("bytes").type)
+    paths = pyarrow.nulls(len(data), pyarrow.string())
+    return pyarrow.StructArray.from_arrays([data, paths], fields=list(kind))
 
 
 def _items(items: Joined, kind: "pyarrow.DataType") -> "pyarrow.Array":

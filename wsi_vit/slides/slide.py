@@ -3,7 +3,7 @@
 Pyramid levels never leave this module. Label and macro images are never opened.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,11 +15,13 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Mpp, Region
 from wsi_vit.slides.blocks import Blocks
 from wsi_vit.slides.files import is_tiff, usable_file
+from wsi_vit.slides.jpeg_pixels import CACHE_BYTES
 from wsi_vit.slides.openslide_reader import OpenSlideReader
 from wsi_vit.slides.planes import Plane, plane_for
+from wsi_vit.slides.read_path import tiles_under
 from wsi_vit.slides.reader import Level, Reader
 from wsi_vit.slides.resolution import Resolution, ResolutionSection, resolve_mpp
-from wsi_vit.slides.stored import StoredLevel, stored_tiles
+from wsi_vit.slides.stored import Extent, StoredLevel, stored_tiles
 from wsi_vit.slides.tifffile_reader import TifffileReader, refuse_grey
 
 _BLOCK_PX = 2048
@@ -29,13 +31,20 @@ _BLOCK_PX = 2048
 class Slide:
     """An open slide; a context manager, safe to read from several threads."""
 
-    def __init__(self, path: Path, reader: Reader, resolution: Resolution) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reader: Reader,
+        resolution: Resolution,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.path = path
         self.resolution = resolution
         self._reader = reader
         self.stored = stored_tiles(path, reader)
         """The JPEG tiles behind the levels, where OpenSlide or tifffile would decode just these."""
-        self._blocks = Blocks(reader, self.stored)
+        self._blocks = Blocks(reader, self.stored, cache_bytes=cache_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +151,7 @@ class Slide:
         if width_px < 1 or height_px < 1 or not (region.width > 0 and region.height > 0):
             raise ValueError(f"nothing to read: {region} as {width_px} x {height_px} px")
         step = region.width / width_px, region.height / height_px
-        plane = plane_for(self.planes, min(step), corner=(region.x, region.y))
+        plane = self._plane(region, step)
         side = max(1, int(_BLOCK_PX * plane.downsample / max(step)))
         if max(width_px, height_px) <= side:
             corner, size = (region.x, region.y), (width_px, height_px)
@@ -154,6 +163,24 @@ class Slide:
             size = part.shape[1], part.shape[0]
             part[:] = self._blocks.read(plane, corner=corner, step=step, size=size)
         return out
+
+    def extents(self, region: Region, *, width_px: int, height_px: int) -> list[Extent]:
+        """Return where in its files lies what `read` would decode, in the order of the file.
+
+        Empty where only the library that reads the slide knows.
+        """
+        plane = self._plane(region, (region.width / width_px, region.height / height_px))
+        stored = self.stored_levels[plane.level]
+        if stored is None:
+            return []
+        under = tiles_under([region], self.levels[plane.level], stored)
+        places = zip(stored.offsets[under].tolist(), stored.counts[under].tolist(), strict=True)
+        return sorted(places)
+
+    def announce(self, extents: Iterable[Extent]) -> None:
+        """Tell the system what will be read soon, so that a slow disk begins with it at once."""
+        if self.stored is not None:
+            self.stored.announce(extents)
 
     def thumbnail(self, *, longest_px: int) -> NDArray[np.uint8]:
         """Return the whole plane (h, w, 3), its longer side that many pixels (never enlarged).
@@ -183,9 +210,17 @@ class Slide:
         )
         return np.ascontiguousarray(pixels[..., :3])
 
+    def _plane(self, region: Region, step: tuple[float, float]) -> Plane:
+        """Return what a region is read from; a step is an output pixel in base pixels."""
+        return plane_for(self.planes, min(step), corner=(region.x, region.y))
+
 
 def open_slide(
-    path: Path, *, mpp: float | None = None, resolution: ResolutionSection | None = None
+    path: Path,
+    *,
+    mpp: float | None = None,
+    resolution: ResolutionSection | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Slide:
     """Open a slide for reading; use it in a `with` block.
 
@@ -193,6 +228,7 @@ def open_slide(
         path: The slide's file.
         mpp: Micrometres per base pixel from the cohort; wins over what the file says.
         resolution: What is believable, and what to do without; refuses by default.
+        cache_bytes: Decoded JPEG tiles that the slide keeps, for neighbours that share them.
 
     Raises:
         SlideError: The file is missing, no slide, damaged, absurd in size, not RGB, or its
@@ -210,7 +246,7 @@ def open_slide(
     except SlideError:
         reader.close()
         raise
-    return Slide(path, reader, resolved)
+    return Slide(path, reader, resolved, cache_bytes=cache_bytes)
 
 
 def _reader_for(path: Path) -> Reader:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,10 @@ class StoredLevel:
         return found
 
 
+Extent = tuple[int, int]
+"""Where bytes of a file begin, and how many there are."""
+
+
 class StoredTiles:
     """The file behind some levels, read by position: any thread may read at any time."""
 
@@ -86,6 +90,14 @@ class StoredTiles:
         raw = self.raw(level, index)
         opening = level.opening(raw)
         return opening.standalone + raw[len(opening.stored) :], opening
+
+    def announce(self, extents: Iterable[Extent]) -> None:
+        """Tell the system what will be read soon; one that cannot be told reads it when asked."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        file = self._opened()
+        for offset, count in extents:
+            os.posix_fadvise(file, offset, count, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Close the file; reading again opens it anew."""

@@ -16,6 +16,7 @@ from wsi_vit.slides.jpeg import Chroma
 from wsi_vit.slides.quality import QualitySection
 from wsi_vit.slides.read_path import ReadPath, Work, choose_path, own_tilings, work_of
 from wsi_vit.slides.resolution import ResolutionSection
+from wsi_vit.slides.shard import StoreKind
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.tissue import TissueMask, TissueSection, find_tissue
 
@@ -40,6 +41,9 @@ class TilesSection(Section):
     """Which of the tiles that are kept undecoded are decoded once, at an eighth, to prove them. All
     are searched for signs of damage; with `sample` one in sixteen is decoded as well, and at the
     first damage all are. `every` costs about ten times as much as keeping them."""
+    store: StoreKind = "pixels"
+    """`pixels` keeps every tile as a picture. `coordinates` keeps only where tiles lie, and they
+    are read from the slides while training: no disk is filled, but the slides must be in reach."""
     max_invalid: float = Field(default=0.05, ge=0, le=1)
     """Largest share of wanted tiles that may be unreadable before the slide is quarantined."""
 

@@ -1,23 +1,29 @@
 """From a slide to its shard of tiles: the stage `tiles`."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from wsi_vit.errors import Reason, SlideError
+from wsi_vit.slides.coordinates.choosing import Chooser
+from wsi_vit.slides.coordinates.places import SlidePlaces
 from wsi_vit.slides.copying import DamageFoundError, copier_of
 from wsi_vit.slides.cutting import Chunk, Cutter, Tally
 from wsi_vit.slides.files import printable_name, slide_digest, usable_file
 from wsi_vit.slides.jpeg import ENCODER
 from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.picture import write_picture
-from wsi_vit.slides.shard import ROWS_A_BATCH, PackedRows, TileRow, write_shard
+from wsi_vit.slides.shard import ROWS_A_BATCH, Cut, PackedRows, TileRow, write_shard
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.tiles import Progress, TilesSection, no_tissue, plan_tiles
 from wsi_vit.store import Artefact, DigestCache, Shape, Store
+
+_log = logging.getLogger(__name__)
 
 VERSION = 2
 _CUT = 8
@@ -41,7 +47,8 @@ def tile_slide(
 
     The artefact holds `tiles.arrow` (see `shard`) and `thumbnail.jpg`; its facts say what was asked
     for and what was got, and list tiles that could not be read. The same slide and section give the
-    same bytes, however many threads there are. Memory does not grow with the slide.
+    same bytes, however many threads there are. Memory does not grow with the slide. With `store:
+    coordinates` the tiles are chosen and not cut, and the store notes where the slide lies.
 
     Raises:
         SlideError: The slide must be quarantined; the reason code says why.
@@ -55,7 +62,10 @@ def tile_slide(
         with open_slide(path, mpp=mpp, resolution=section.resolution) as slide:
             return _make_tiles(slide, slide_id, section, folder, progress)
 
-    return store.ensure(shape, make)
+    tiles = store.ensure(shape, make)
+    if section.store == "coordinates":
+        SlidePlaces(store.root).note(shape.inputs["slide"], path)
+    return tiles
 
 
 def tiles_shape(
@@ -83,10 +93,11 @@ Verified = Literal["sample", "every"] | None
 
 
 def write_tiles(cutter: Cutter, path: Path, progress: Progress | None) -> tuple[Tally, Verified]:
-    """Write the planned tiles; where a copied one proves damaged, once more with all proved.
+    """Write the planned tiles; where one proves damaged, once more with all proved.
 
     Returns:
-        What became of the tiles, and which of the copied ones were proved; None where none was.
+        What became of the tiles, and which of those that are not encoded were proved; None where
+        all are encoded.
 
     Raises:
         SlideError: For other reasons than unreadable pixels.
@@ -101,14 +112,31 @@ def write_tiles(cutter: Cutter, path: Path, progress: Progress | None) -> tuple[
 def _write(
     cutter: Cutter, verify: Literal["sample", "every"], path: Path, progress: Progress | None
 ) -> tuple[Tally, Verified]:
-    tally, copier = Tally(), copier_of(cutter, verify)
-    work, size = (cutter.cut, _CUT) if copier is None else (copier.copy, _COPIED)
+    tally, way = Tally(), _way_of(cutter, verify)
     count = len(cutter.plan.regions)
-    spans = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    spans = [range(first, min(first + way.size, count)) for first in range(0, count, way.size)]
     # Closed before the slide is: a thread that still reads a closed slide takes the process down.
-    with closing(_in_order(work, spans)) as chunks:
-        write_shard(path, _pieces(chunks, spans, tally, progress))
-    return tally, verify if tally.copied else None
+    with closing(_in_order(way.work, spans)) as chunks:
+        write_shard(path, _pieces(chunks, spans, tally, progress), places_only=way.places_only)
+    return tally, verify if tally.copied or way.places_only else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How tiles get into their shard."""
+
+    work: Callable[[range], Chunk]
+    size: int
+    """Tiles that a thread does at a time."""
+    places_only: Cut | None = None
+
+
+def _way_of(cutter: Cutter, verify: Literal["sample", "every"]) -> _Way:
+    if cutter.section.store == "coordinates":
+        chooser = Chooser(cutter, verify)
+        return _Way(chooser.choose, _COPIED, chooser.cut)
+    copier = copier_of(cutter, verify)
+    return _Way(cutter.cut, _CUT) if copier is None else _Way(copier.copy, _COPIED)
 
 
 def _in_order(work: Callable[[range], Chunk], spans: list[range]) -> Generator[Chunk]:
@@ -161,9 +189,11 @@ def _facts(cutter: Cutter, tally: Tally, verified: Verified) -> dict[str, Any]:
             "rows": grid.rows,
         },
         "path": plan.path.model_dump(),
+        "recoloured": _recoloured(slide, plan.path.level, len(tally.kept)),
+        "store": section.store,
         "copied": tally.copied,
         "verified": verified,
-        "encoded": len(tally.kept) - tally.copied,
+        "encoded": len(tally.kept) - tally.copied if section.store == "pixels" else 0,
         "encoder": {"quality": section.jpeg_quality, "chroma": section.jpeg_chroma},
         "tissue_share": plan.mask.tissue_share,
         "pen_share": float(plan.mask.is_pen.mean()),
@@ -172,6 +202,20 @@ def _facts(cutter: Cutter, tally: Tally, verified: Verified) -> dict[str, Any]:
         "tissue_unknown": tally.without_tissue,
         "invalid": tally.invalid,
     }
+
+
+def _recoloured(slide: Slide, level: int, tiles: int) -> int:
+    """Return how many tiles are not coloured as the file says they are, and warn of them."""
+    stored = slide.stored_levels[level]
+    if stored is None or not stored.is_recoloured or not tiles:
+        return 0
+    _log.warning(
+        "%s: its tag says %s, its JPEG tiles say otherwise; %d tiles are coloured as they say",
+        slide.path.name,
+        stored.colour,
+        tiles,
+    )
+    return tiles
 
 
 def _refuse_too_many_invalid(slide: Slide, tally: Tally, section: TilesSection) -> None:

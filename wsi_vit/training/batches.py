@@ -1,18 +1,31 @@
-"""Reading batches ahead in their order, moving them, and counting what they show."""
+"""Batches in their order: read ahead in processes of their own, moved, counted, cut."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+import multiprocessing
+import os
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from wsi_vit.datasets.example import Examples
+from wsi_vit.errors import TrainingError, WsiVitError
 from wsi_vit.models.model import Batch, Model
 from wsi_vit.training.order import cut
+from wsi_vit.training.processes import die_with_parent
+
+_AHEAD = 2
+"""Batches under way in each process."""
+
+Job = tuple[int, Sequence[int]]
+"""The number of a batch, and the positions of its examples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,53 +37,140 @@ class Loaded:
     batch: Batch
     keys: tuple[str, ...]
 
+    def pin_memory(self) -> "Loaded":
+        """Return it in memory that a card can fetch by itself, beside its kernels."""
+        images, targets = self.batch["images"].pin_memory(), self.batch["targets"].pin_memory()
+        return replace(self, batch={"images": images, "targets": targets})
 
-def read_ahead(
-    examples: Examples,
-    batches: Sequence[Sequence[int]],
-    *,
-    model: Model,
-    workers: int,
-    first: int = 0,
-) -> Generator[Loaded]:
-    """Yield batches `first`, `first + 1`, … decoded and stacked, in order, read by threads.
 
-    Twice as many batches as threads are under way; an error surfaces at the batch it belongs to.
+class BatchReader:
+    """Reads the batches of one split, in order, decoded and stacked; a context manager.
+
+    Its worker processes begin with the first batch and last until it is closed, over all epochs,
+    so that what they have opened stays open. What is read follows from what is asked for alone,
+    never from how many processes read; 0 reads in this one, in between.
     """
 
-    def load(number: int) -> Loaded:
-        chosen = examples.__getitems__(list(batches[number]))
-        keys = tuple(example.key for example in chosen)
-        return Loaded(number=number, batch=_pinned(model.collate(chosen)), keys=keys)
+    def __init__(self, examples: Examples, *, model: Model, workers: int) -> None:
+        self._jobs = _Jobs(examples, model)
+        self._order: list[Job] = []
+        self._workers = workers
+        self._loader: DataLoader[Any] | None = None
 
-    return _in_order(load, range(first, len(batches)), workers=workers)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def examples(self) -> Examples:
+        """What it reads."""
+        return self._jobs.examples
+
+    def __len__(self) -> int:
+        """Return the examples of the split."""
+        return len(self._jobs.examples)
+
+    def read(self, batches: Sequence[Sequence[int]], *, first: int = 0) -> Generator[Loaded]:
+        """Yield batches `first`, `first + 1`, …; an error surfaces at the batch it belongs to.
+
+        Raises:
+            WsiVitError: What the examples or the model have to say of a batch.
+            TrainingError: A worker process ended.
+        """
+        self._order[:] = [(number, batches[number]) for number in range(first, len(batches))]
+        for loaded in self._here() if self._workers == 0 else self._elsewhere():
+            if isinstance(loaded, WsiVitError):
+                raise loaded
+            yield loaded
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._loader = None
+
+    def _here(self) -> Iterator[Loaded | WsiVitError]:
+        for job in self._order:
+            found = self._jobs[job]
+            yield found.pin_memory() if _pins() and isinstance(found, Loaded) else found
+
+    def _elsewhere(self) -> Iterator[Loaded | WsiVitError]:
+        if self._loader is None:
+            self._loader = _loader(self._jobs, self._order, self._workers)
+        waiting = iter(self._loader)
+        while True:
+            try:
+                yield next(waiting)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker (pid" not in str(error):
+                    raise
+                raise _ended(error) from error
 
 
-def _in_order(
-    load: Callable[[int], Loaded], numbers: Sequence[int], *, workers: int
-) -> Generator[Loaded]:
-    if workers == 0:
-        yield from map(load, numbers)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="read-ahead") as pool:
-        waiting: deque[Future[Loaded]] = deque()
+class _Jobs:
+    """What a worker process does with a job."""
+
+    def __init__(self, examples: Examples, model: Model) -> None:
+        self.examples, self.model = examples, model
+
+    def __getitem__(self, job: Job) -> Loaded | WsiVitError:
+        number, positions = job
         try:
-            for number in numbers:
-                waiting.append(pool.submit(load, number))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # whoever stops early does not wait for what nobody will see
-            for future in waiting:
-                future.cancel()
+            chosen = self.examples.__getitems__(positions)
+            batch = self.model.collate(chosen)
+        except WsiVitError as error:
+            return error  # raised where the batch is wanted; what crosses as raised loses its kind
+        return Loaded(number=number, batch=batch, keys=tuple(example.key for example in chosen))
 
 
-def _pinned(batch: Batch) -> Batch:
-    """Move a batch to pinned memory where there is a card to copy it to."""
-    if not torch.cuda.is_available():
-        return batch
-    return {"images": batch["images"].pin_memory(), "targets": batch["targets"].pin_memory()}
+def _loader(jobs: _Jobs, order: list[Job], workers: int) -> DataLoader[Any]:
+    """Start nothing yet; `order` is looked at anew for every pass."""
+    # Forked workers have the examples and the model at once, whatever these are made of.
+    fork = "fork" in multiprocessing.get_all_start_methods()
+    return DataLoader(
+        jobs,  # type: ignore[arg-type]  (jobs are no numbers)
+        batch_size=None,
+        sampler=order,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=_pins(),
+        worker_init_fn=partial(_begin_worker, os.getpid()),
+        multiprocessing_context="fork" if fork else None,
+        generator=torch.Generator(),  # else every pass would draw from the run's own chance
+        prefetch_factor=_AHEAD,
+        persistent_workers=True,
+    )
+
+
+def _as_it_is(item: Loaded | WsiVitError) -> Loaded | WsiVitError:
+    return item
+
+
+def _begin_worker(parent: int, _number: int) -> None:
+    """Outlive a request to stop, which is the trainer's to answer, but never the trainer."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    die_with_parent(parent, by=signal.SIGKILL)
+
+
+def _pins() -> bool:
+    return torch.cuda.is_available()
+
+
+def _ended(error: RuntimeError) -> TrainingError:
+    return TrainingError(
+        "A process that reads images ended",
+        got=str(error).splitlines()[0],
+        remedy="Free memory; in a container give it more shared memory (docker --shm-size 1g), or "
+        "set `training.workers: 0`",
+    )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -92,12 +192,10 @@ def known_counts(examples: Examples, classes: int) -> NDArray[np.int64] | None:
     return None if counts is None else np.asarray(counts, np.int64)[:, :classes]
 
 
-def count_targets(examples: Examples, *, model: Model, workers: int) -> NDArray[np.int64]:
+def count_targets(reader: BatchReader, *, classes: int) -> NDArray[np.int64]:
     """Read a split and count each example's targets, (n, classes), pixels or 1; 255 is left out."""
-    classes = len(model.labels)
     rows: list[NDArray[np.int64]] = []
-    batches = cut(range(len(examples)), 64)
-    for loaded in read_ahead(examples, batches, model=model, workers=workers):
+    for loaded in reader.read(cut(range(len(reader)), 64)):
         each = loaded.batch["targets"].view(len(loaded.keys), -1)
         rows += [targets.bincount(minlength=256)[:classes].numpy() for targets in each]
     return np.stack(rows)

@@ -58,6 +58,7 @@ class RunState(Section):
     seconds: float = 0.0
     """Of its steps so far."""
     data_wait_s: float = 0.0
+    device_busy_s: float = 0.0
     validation_s: float = 0.0
     micro_batch: int
     epochs: tuple[Epoch, ...] = ()

@@ -15,7 +15,7 @@ from wsi_vit.datasets.example import Examples
 from wsi_vit.errors import Stopped, TrainingError
 from wsi_vit.models.model import Model
 from wsi_vit.store import digest_of
-from wsi_vit.training.batches import read_ahead
+from wsi_vit.training.batches import BatchReader
 from wsi_vit.training.engine import Engine, NotFiniteError
 from wsi_vit.training.order import cut
 from wsi_vit.training.randomness import repeatable
@@ -75,44 +75,41 @@ def learn(
         )
     engine = Engine(model, training, augmentation)
     identity = fingerprint(model, train, validation, training, augmentation)
-    run = Run(engine, folder, fingerprint=identity, train=train)
-    with repeatable(engine.device), stop_on_sigterm() as request:
+    workers = training.reading_processes
+    with (
+        repeatable(engine.device),
+        stop_on_sigterm() as request,
+        BatchReader(train, model=model, workers=workers) as images,
+        BatchReader(validation, model=model, workers=workers) as judges,
+    ):
+        run = Run(engine, folder, fingerprint=identity, images=images)
         run.resume()
         run.weigh_classes()
         yield from run.state.epochs
         while not run.finished:
             try:
-                yield from _epoch(run, train, request)
-                yield run.finish_epoch(_validation(run, validation, request))
+                yield from _epoch(run, images, request)
+                yield run.finish_epoch(_validation(run, judges, request))
             except NotFiniteError as fault:
                 run.roll_back(fault)
         engine.end()
 
 
-def _epoch(run: Run, train: Examples, request: StopRequest) -> Generator[Step]:
+def _epoch(run: Run, images: BatchReader, request: StopRequest) -> Generator[Step]:
     """Take the steps of an epoch that are not done yet."""
     training, engine, number = run.training, run.engine, run.state.epoch
     engine.begin_epoch(number)
-    batches = read_ahead(
-        train,
-        cut(run.order.of(number), training.step_images),
-        model=engine.model,
-        workers=training.workers,
-        first=run.state.step,
-    )
-    with closing(batches):
-        while True:
-            began = time.perf_counter()
-            loaded = next(batches, None)
-            waited = time.perf_counter() - began
-            if loaded is None:
-                return
+    order = cut(run.order.of(number), training.step_images)
+    began = time.perf_counter()
+    with closing(run.pace.timed(images.read(order, first=run.state.step))) as batches:
+        for loaded in batches:
             share = engine.begin_step(run.step, steps=run.steps)
             if run.skips(loaded):
                 run.pass_over()
                 continue
-            loss, norm = engine.step(loaded, epoch=number)
-            run.note(loaded, loss, norm, seconds=time.perf_counter() - began, waited_s=waited)
+            with run.pace.working():
+                loss, norm = engine.step(loaded, epoch=number)
+            run.note(loaded, loss, norm, seconds=time.perf_counter() - began)
             engine.end_step(run.step)
             if run.is_due:
                 run.save()
@@ -120,9 +117,10 @@ def _epoch(run: Run, train: Examples, request: StopRequest) -> Generator[Step]:
             if request.asked:  # while the step was taken, or while the caller had its record
                 run.save()
                 raise run.stopped()
+            began = time.perf_counter()
 
 
-def _validation(run: Run, examples: Examples, request: StopRequest) -> Validation:
+def _validation(run: Run, judges: BatchReader, request: StopRequest) -> Validation:
     """Score the model as it is now; a stop keeps a checkpoint that resumes right here."""
 
     def stop_if_asked() -> None:
@@ -135,9 +133,9 @@ def _validation(run: Run, examples: Examples, request: StopRequest) -> Validatio
             with run.engine.judged():
                 found = validate(
                     run.engine.model,
-                    examples,
+                    judges,
                     batch_size=run.engine.micro_batch,
-                    workers=run.training.workers,
+                    pace=run.pace,
                     precision=run.engine.precision,
                     before_batch=stop_if_asked,
                 )
@@ -147,7 +145,7 @@ def _validation(run: Run, examples: Examples, request: StopRequest) -> Validatio
             run.save()
             raise
         else:
-            run.add_seconds(time.perf_counter() - began)
+            run.add_validation(time.perf_counter() - began)
             return found
 
 

@@ -5,21 +5,32 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_vit.training.section import Reading
+
 _WHOLE = 1 << 16
 """Factors are whole numbers of this part of one, so that sums are exact on every machine."""
+
+_STRETCH = 64
+"""Images that are read one after the other: neighbours on a slide, so not too many."""
+_WINDOW = 32 * _STRETCH
+"""Images that are mixed: of at most as many slides as a process keeps open."""
 
 
 class EpochOrder:
     """The images of every epoch: each at least once, those that show rare classes more often.
 
-    It follows from seed and epoch alone, so a resumed run sees what it would have seen. All epochs
-    are equally long, so that the schedule of the rate knows its steps.
+    It follows from seed and epoch alone, so a resumed run sees what it would have seen, however
+    many processes read. All epochs are equally long, so that the schedule of the rate knows its
+    steps.
     """
 
-    def __init__(self, factors: NDArray[np.float64], *, seed: int) -> None:
-        """Take how often each image comes on average, (n,), at least 1."""
+    def __init__(
+        self, factors: NDArray[np.float64], *, seed: int, reading: Reading = "random"
+    ) -> None:
+        """Take how often each image comes on average, (n,), at least 1, as they are stored."""
         self._parts = np.ceil(factors * _WHOLE).astype(np.int64)
         self._seed = seed
+        self._reading = reading
 
     def __len__(self) -> int:
         """Return the images of an epoch."""
@@ -30,7 +41,28 @@ class EpochOrder:
         chance = np.random.default_rng([self._seed, epoch])
         order = chance.permutation(len(self._parts))
         times = _times(self._parts[order], int(chance.integers(_WHOLE)))
-        return chance.permutation(np.repeat(order, times))
+        shown = np.repeat(order, times)
+        return (
+            streamed(shown, chance) if self._reading == "streaming" else chance.permutation(shown)
+        )
+
+
+def streamed(shown: NDArray[np.int64], chance: np.random.Generator) -> NDArray[np.int64]:
+    """Return positions in an order that a disk reads almost in sequence, and yet mixed.
+
+    As they are stored, they are cut into stretches; the stretches are shuffled, and then the images
+    within each window of some dozens of stretches. At any time few files are read from, and of
+    these a stretch each. (Block shuffling with a buffer: Xu et al., SIGMOD 2022, "CorgiPile".)
+
+    Args:
+        shown: Positions, in any order, some more than once.
+        chance: Decides.
+    """
+    starts = np.arange(0, len(shown), _STRETCH)
+    stretches = np.split(np.sort(shown), starts[1:])
+    mixed = np.concatenate([stretches[i] for i in chance.permutation(len(stretches))])
+    windows = np.split(mixed, np.arange(_WINDOW, len(mixed), _WINDOW))
+    return np.concatenate([chance.permutation(window) for window in windows])
 
 
 def repeat_factors(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -72,7 +72,9 @@ class Epoch(Section):
     images_per_s: float
     """Training only."""
     data_wait_s: float
-    """Time in which the model waited for images."""
+    """Time in which the model waited for images, in training and validation."""
+    device_busy_s: float = 0.0
+    """Time in which the device worked, in training and validation; 0 in records of old."""
     step_images: int
     """Images a step of the optimiser."""
     micro_batch: int
@@ -94,3 +96,8 @@ class Epoch(Section):
     def data_wait_share(self) -> float:
         """Share of the epoch in which the model waited for images."""
         return self.data_wait_s / self.seconds if self.seconds else 0.0
+
+    @property
+    def device_busy_share(self) -> float:
+        """Share of the epoch in which the device worked."""
+        return self.device_busy_s / self.seconds if self.seconds else 0.0

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_vit.datasets.example import Examples
 from wsi_vit.errors import Stopped, TrainingError
-from wsi_vit.training.batches import Loaded, balanced_weights, count_targets, known_counts
+from wsi_vit.training.batches import (
+    BatchReader,
+    Loaded,
+    balanced_weights,
+    count_targets,
+    known_counts,
+)
 from wsi_vit.training.checkpoints import (
     Checkpoint,
     RunState,
@@ -22,6 +27,7 @@ from wsi_vit.training.checkpoints import (
 )
 from wsi_vit.training.engine import Engine, NotFiniteError
 from wsi_vit.training.order import EpochOrder, repeat_factors
+from wsi_vit.training.pace import Pace
 from wsi_vit.training.randomness import random_state, restore_random_state, seed_everything
 from wsi_vit.training.records import Epoch, Skipped, Step, Validation
 
@@ -32,13 +38,16 @@ _ROLLBACKS = 2
 class Run:
     """A training run: an engine, its state, and the folder of its checkpoints."""
 
-    def __init__(self, engine: Engine, folder: Path, *, fingerprint: str, train: Examples) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, *, fingerprint: str, images: BatchReader
+    ) -> None:
         self.engine, self.folder, self.training = engine, folder, engine.training
-        self._counts = _counts(train, engine)
-        factors = np.ones(len(train))
+        self.pace = Pace(engine.device)
+        self._counts = _counts(images, engine)
+        factors = np.ones(len(images))
         if self._counts is not None and self.training.sampling == "rare_classes":
             factors = repeat_factors(self._counts)
-        self.order = EpochOrder(factors, seed=self.training.seed)
+        self.order = EpochOrder(factors, seed=self.training.seed, reading=self.training.reading)
         self.steps_per_epoch = -(-len(self.order) // self.training.step_images)
         self.state = RunState(fingerprint=fingerprint, micro_batch=engine.micro_batch)
         self._began: tuple[float, int] | None = None
@@ -106,24 +115,28 @@ class Run:
         """Count a step that is left out, so that order and rate stay what they were."""
         self._update(step=self.state.step + 1)
 
-    def note(
-        self, loaded: Loaded, loss: float, norm: float, *, seconds: float, waited_s: float
-    ) -> None:
+    def note(self, loaded: Loaded, loss: float, norm: float, *, seconds: float) -> None:
         """Count a step that is done."""
         self._began = self._began or (time.perf_counter() - seconds, self.step)
-        state, images = self.state, len(loaded.keys)
+        state, images, spent = self.state, len(loaded.keys), self.pace.taken()
         self._update(
             step=state.step + 1,
             loss_sum=state.loss_sum + loss * images,
             norm_sum=state.norm_sum + (norm if math.isfinite(norm) else 0.0),
             images=state.images + images,
             seconds=state.seconds + seconds,
-            data_wait_s=state.data_wait_s + waited_s,
+            data_wait_s=state.data_wait_s + spent.data_wait_s,
+            device_busy_s=state.device_busy_s + spent.device_busy_s,
         )
 
-    def add_seconds(self, seconds: float) -> None:
+    def add_validation(self, seconds: float) -> None:
         """Count time that went into validation."""
-        self._update(validation_s=seconds)
+        spent = self.pace.taken()
+        self._update(
+            validation_s=seconds,
+            data_wait_s=self.state.data_wait_s + spent.data_wait_s,
+            device_busy_s=self.state.device_busy_s + spent.device_busy_s,
+        )
 
     def told(self, loss: float, norm: float, share: float) -> Step:
         """Return the record of the step that was just done."""
@@ -226,6 +239,7 @@ class Run:
             seconds=state.seconds + state.validation_s,
             images_per_s=state.images / state.seconds if state.seconds else 0.0,
             data_wait_s=state.data_wait_s,
+            device_busy_s=state.device_busy_s,
             step_images=self.training.step_images,
             micro_batch=self.engine.micro_batch,
             device=str(self.engine.device),
@@ -244,11 +258,11 @@ class Run:
         self.state = self.state.model_copy(update=changes)
 
 
-def _counts(train: Examples, engine: Engine) -> NDArray[np.int64] | None:
+def _counts(images: BatchReader, engine: Engine) -> NDArray[np.int64] | None:
     """Return each image's targets of each class, (n, classes), read if need be; None if no need."""
     model, training = engine.model, engine.training
-    known = known_counts(train, len(model.labels))
+    known = known_counts(images.examples, len(model.labels))
     needed = training.class_weights == "balanced" or training.sampling == "rare_classes"
     if known is not None or not needed:
         return known
-    return count_targets(train, model=model, workers=training.workers)
+    return count_targets(images, classes=len(model.labels))

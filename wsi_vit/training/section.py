@@ -1,5 +1,6 @@
 """How long, how fast and how carefully to learn."""
 
+import os
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,11 @@ from wsi_vit.section import Section
 AUTO_BATCH = 16
 """Images a batch where the recipe says `auto`. It is the same on every machine, so that a learning
 rate means the same everywhere; what is found by trial is how many of them fit on the device."""
+
+_MOST_WORKERS = 8
+
+Reading = Literal["random", "streaming"]
+"""How the order of an epoch treats the places of images in their files."""
 
 Metric = Literal["macro_f1", "mean_iou"]
 """What the best epoch is chosen by."""
@@ -49,8 +55,13 @@ class TrainingSection(Section):
     early_stop_epochs: int | None = Field(default=None, ge=1)
     """Stop after so many epochs without a better one."""
     seed: int = Field(default=0, ge=0)
-    workers: int = Field(default=2, ge=0)
-    """Threads that read ahead; 0 reads in between."""
+    workers: int | Literal["auto"] = "auto"
+    """Processes that read and decode ahead; `auto` is half the processors, at most eight; 0 reads
+    in between. What is learnt is the same."""
+    reading: Reading = "random"
+    """In which order an epoch shows the images. `random`: any of them after any other. `streaming`:
+    in short stretches as they lie in their files, some dozens mixed at a time; for slides that are
+    read while training, and for disks that seek slowly."""
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     """Checkpoints within an epoch too; there is always one at its end."""
 
@@ -58,9 +69,19 @@ class TrainingSection(Section):
     def _possible(self) -> "TrainingSection":
         if self.batch_size != "auto" and self.batch_size < 1:
             raise ValueError("batch_size is a positive number, or auto")
+        if self.workers != "auto" and self.workers < 0:
+            raise ValueError("workers is a number from 0, or auto")
         if self.freeze_epochs >= self.epochs and self.freeze_epochs:
             raise ValueError("freeze_epochs must be less than epochs, or the backbone never learns")
         return self
+
+    @property
+    def reading_processes(self) -> int:
+        """Processes that read ahead on this machine, never more than it has processors."""
+        processors = len(os.sched_getaffinity(0))
+        if self.workers != "auto":
+            return min(self.workers, processors)
+        return max(1, min(_MOST_WORKERS, processors // 2))
 
     @property
     def step_images(self) -> int:

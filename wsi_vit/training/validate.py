@@ -2,34 +2,36 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsi_vit.datasets.example import Examples
 from wsi_vit.errors import TrainingError
 from wsi_vit.labels import LabelMap
 from wsi_vit.metrics import Counts, count_pairs, macro_f1, mean_iou
 from wsi_vit.models.model import Batch, Model
-from wsi_vit.training.batches import Loaded, cut, read_ahead, to_device
+from wsi_vit.training.batches import BatchReader, Loaded, to_device
+from wsi_vit.training.order import cut
+from wsi_vit.training.pace import Pace
 from wsi_vit.training.records import Validation
 from wsi_vit.training.section import Metric, selection_metric
 
 
 def validate(
     model: Model,
-    examples: Examples,
+    judges: BatchReader,
     *,
     batch_size: int,
-    workers: int,
+    pace: Pace,
     precision: Callable[[], AbstractContextManager[None]],
     before_batch: Callable[[], None],
 ) -> Validation:
     """Score a model on a split, in order and without augmentation; it is in eval mode on return.
 
-    `precision` opens the context of the forward pass; `before_batch` may raise to stop.
+    `pace` takes note of the time; `precision` opens the context of the forward pass;
+    `before_batch` may raise to stop.
 
     Raises:
         TrainingError: The loss of a batch is not finite; its examples are named.
@@ -38,18 +40,19 @@ def validate(
     device = next(iter(model.parameters())).device
     counts = np.zeros((len(model.labels), len(model.labels)), np.int64)
     loss_sum = 0.0
-    batches = cut(range(len(examples)), batch_size)
-    for loaded in read_ahead(examples, batches, model=model, workers=workers):
-        before_batch()
-        batch = to_device(loaded.batch, device)
-        with torch.no_grad(), precision():
-            loss = model.loss(batch).item()
-            predicted = _predict(model, batch)
-        if not math.isfinite(loss):
-            raise _not_finite(loss, loaded)
-        loss_sum += loss * len(loaded.keys)
-        counts += count_pairs(_bytes(loaded.batch["targets"]), predicted, len(model.labels))
-    return summarise(counts, loss=loss_sum / len(examples), model=model)
+    batches = judges.read(cut(range(len(judges)), batch_size))
+    with closing(pace.timed(batches)) as timed:
+        for loaded in timed:
+            before_batch()
+            with pace.working(), torch.no_grad(), precision():
+                batch = to_device(loaded.batch, device)
+                loss = model.loss(batch).item()
+                predicted = _predict(model, batch)
+            if not math.isfinite(loss):
+                raise _not_finite(loss, loaded)
+            loss_sum += loss * len(loaded.keys)
+            counts += count_pairs(_bytes(loaded.batch["targets"]), predicted, len(model.labels))
+    return summarise(counts, loss=loss_sum / len(judges), model=model)
 
 
 def summarise(counts: Counts, *, loss: float, model: Model) -> Validation:
