@@ -33,6 +33,7 @@ RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 DOORS = {
     "openslide": "slides",
     "tifffile": "slides",
+    "pydicom": "slides",
     "datasets": "datasets",
     "transformers": "models",
     "monai": "models",

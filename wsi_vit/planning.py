@@ -6,8 +6,6 @@ from typing import Any
 from wsi_vit.cohort import CohortRow
 from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.errors import Reason, SlideError
-from wsi_vit.models.building import build_model
-from wsi_vit.models.model import Model
 from wsi_vit.pipeline import cohort_of
 from wsi_vit.pipeline.outcomes import Progress, silent
 from wsi_vit.recipe import Recipe
@@ -101,7 +99,7 @@ def plan_recipe(recipe: Recipe, *, settings: Settings, progress: Progress = sile
             progress(f"planning slides: {row.slide_id}", index, len(rows))
             slides.append(_plan_slide(row, recipe.source.tiles, store))
         progress("planning slides", len(rows), len(rows))
-    parameters = _parameters(build_model(recipe.model, recipe.labels, recipe.task))
+    parameters = _parameters(recipe)
     return Plan(slides=tuple(slides), parameters=parameters, weights_bytes=parameters * _ADAM_BYTES)
 
 
@@ -146,5 +144,7 @@ def _sample(slide: Slide, plan: TilePlan, section: TilesSection) -> float:
     return written / len(regions)
 
 
-def _parameters(model: Model) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+def _parameters(recipe: Recipe) -> int:
+    from wsi_vit.models.building import build_model
+
+    return build_model(recipe.model, recipe.labels, recipe.task).parameter_count

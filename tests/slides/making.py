@@ -82,7 +82,7 @@ def write_jpeg_tiff(
         options = {"photometric": "ycbcr", "subsampling": (2, 2)}
     with tifffile.TiffWriter(path) as writer:
         for index in range(levels):
-            tiles = [mended(_encoded(part, kind)) for part in _parts(pixels, tile)]
+            tiles = [mended(encoded(part, kind)) for part in parts_of(pixels, tile)]
             tables = _split(tiles[0])[0] if kind in ("tables", "rgb") else b""
             if tables:
                 options["jpegtables"] = tables
@@ -96,7 +96,8 @@ def write_jpeg_tiff(
     return path
 
 
-def _parts(pixels: Pixels, tile: int) -> Iterator[Pixels]:
+def parts_of(pixels: Pixels, tile: int) -> Iterator[Pixels]:
+    """Yield whole tiles row by row, black beyond the edges."""
     height, width = pixels.shape[:2]
     padded = np.pad(pixels, ((0, -height % tile), (0, -width % tile), (0, 0)))
     for y in range(0, height, tile):
@@ -104,7 +105,8 @@ def _parts(pixels: Pixels, tile: int) -> Iterator[Pixels]:
             yield np.ascontiguousarray(padded[y : y + tile, x : x + tile])
 
 
-def _encoded(part: Pixels, kind: JpegKind) -> bytes:
+def encoded(part: Pixels, kind: JpegKind) -> bytes:
+    """Return a tile as JPEG: YCbCr with JFIF, or RGB with an Adobe segment."""
     if kind in ("tables", "own tables"):
         return simplejpeg.encode_jpeg(part, quality=85, colorsubsampling="420")
     stream = imagecodecs.jpeg8_encode(

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from wsi_vit.slides.grid import GridSection, StoredTiling, TileGrid, plan_grid
 from wsi_vit.slides.planes import planes_of
 from wsi_vit.slides.read_path import ReadPath, choose_path, own_tiles, own_tilings, work_of
 from wsi_vit.slides.reader import Level
-from wsi_vit.slides.stored import StoredLevel
+from wsi_vit.slides.stored_level import StoredLevel
 
 
 def pyramid(
@@ -29,7 +30,8 @@ def pyramid(
         )
         stored.append(
             StoredLevel(
-                width=wide, height=high, tile_width=tile, tile_height=tile, tables=b"",
+                path=Path("slide.svs"), width=wide, height=high, tile_width=tile, tile_height=tile,
+                tables=b"",
                 offsets=np.zeros(count, np.int64), counts=np.arange(1, count + 1), colour="YCbCr",
             )
         )  # fmt: skip

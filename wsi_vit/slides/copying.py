@@ -25,7 +25,7 @@ from wsi_vit.slides.jpeg_stream import Opening, StreamError
 from wsi_vit.slides.quality import sharpness
 from wsi_vit.slides.read_path import own_tiles
 from wsi_vit.slides.shard import PackedRows
-from wsi_vit.slides.stored import StoredLevel
+from wsi_vit.slides.stored_level import StoredLevel
 
 _SAMPLED = 16
 """One in so many tiles is decoded although nothing speaks against it."""

@@ -11,6 +11,7 @@ from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.reader import Level
 from wsi_vit.slides.resolution import ResolutionSection, ResolutionSource
 from wsi_vit.slides.slide import Slide, open_slide
+from wsi_vit.slides.stored_level import StoredLevel
 
 _MOST_LISTED = 100
 
@@ -24,6 +25,8 @@ class LevelFacts(Section):
     tile_width: int
     tile_height: int
     native_tiles: int
+    is_recoloured: bool
+    """Whether the file's word for the colours is wrong, and the tiles' own is believed."""
 
 
 class SlideFacts(Section):
@@ -88,7 +91,7 @@ def slide_facts(slide: Slide) -> SlideFacts:
         objective=slide.objective,
         bounds=None if bounds is None else (bounds.x, bounds.y, bounds.width, bounds.height),
         background=slide.background,
-        levels=tuple(_level_facts(level) for level in slide.levels),
+        levels=tuple(map(_level_facts, slide.levels, slide.stored_levels)),
     )
 
 
@@ -157,7 +160,7 @@ def _places(level: Level) -> Iterator[tuple[int, int]]:
             yield column, row
 
 
-def _level_facts(level: Level) -> LevelFacts:
+def _level_facts(level: Level, stored: StoredLevel | None) -> LevelFacts:
     return LevelFacts(
         width=level.width,
         height=level.height,
@@ -165,4 +168,5 @@ def _level_facts(level: Level) -> LevelFacts:
         tile_width=level.tile_width,
         tile_height=level.tile_height,
         native_tiles=sum(1 for _ in _places(level)),
+        is_recoloured=stored is not None and stored.is_recoloured,
     )

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from wsi_vit.slides.jpeg import decode_jpeg
 from wsi_vit.slides.jpeg_stream import Opening, StreamError
 from wsi_vit.slides.reader import unreadable_tiles
-from wsi_vit.slides.stored import StoredLevel, StoredTiles
+from wsi_vit.slides.stored import StoredTiles
+from wsi_vit.slides.stored_level import StoredLevel
 
 FACTORS = (1, 2, 4, 8)
 """Scales that libjpeg-turbo decodes at with vector instructions."""

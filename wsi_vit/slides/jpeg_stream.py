@@ -18,6 +18,8 @@ _KEPT = frozenset({0xDB, _HUFFMAN, 0xDD})
 """Tables and the restart interval. Comments and application data are left behind: they add nothing
 to the pixels, and may name a patient."""
 _JFIF = 0xE0
+_ADOBE_TRANSFORM = 15
+"""Where an Adobe segment says what the components are, marker and length counted."""
 _TRANSFORM: dict[Colour, int] = {"RGB": 0, "YCbCr": 1}
 
 
@@ -69,6 +71,25 @@ def standing_alone(
         return Opening(stored[:end], stored[:end], flat)
     pieces = [_START, _adobe(colour), *(item.data for item in (*shared, *own))]
     return Opening(stored[:end], b"".join(pieces), flat)
+
+
+def spoken_colour(stored: bytes) -> Colour | None:
+    """Return what a stream's own markers say its components are; None where they do not say.
+
+    JFIF means YCbCr; an Adobe segment says which; components may be called R, G and B (libjpeg's
+    rules, in its order).
+
+    Raises:
+        StreamError: The header breaks off.
+    """
+    segments = list(_segments(stored))
+    adobe = next((item.data for item in segments if item.data[4:9] == b"Adobe"), None)
+    frame = next((item.data for item in segments if item.marker == _FRAME), b"")
+    if any(item.marker == _JFIF and item.data[4:9] == b"JFIF\0" for item in segments):
+        return "YCbCr"
+    if adobe is not None and len(adobe) > _ADOBE_TRANSFORM:
+        return "RGB" if adobe[_ADOBE_TRANSFORM] == 0 else "YCbCr"
+    return "RGB" if frame[10::3][:3] == b"RGB" else None
 
 
 def _segments(stream: bytes) -> Iterator[_Segment]:

@@ -19,7 +19,7 @@ from wsi_vit.section import Section
 from wsi_vit.slides.grid import StoredTiling, TileGrid
 from wsi_vit.slides.planes import Plane, plane_for
 from wsi_vit.slides.reader import Level
-from wsi_vit.slides.stored import StoredLevel
+from wsi_vit.slides.stored_level import StoredLevel
 
 _SAME = 1e-9
 _TILE_PX = 256 * 256

@@ -1,85 +1,42 @@
-"""The JPEG tiles of a TIFF slide as they lie in the file: where, how long, what they need."""
+"""The JPEG tiles of a slide as they lie in its files: where, how long, what they need."""
 
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wsi_vit.slides.dicom import dicom_levels
 from wsi_vit.slides.files import is_tiff
-from wsi_vit.slides.jpeg_stream import Colour, Opening, standing_alone
+from wsi_vit.slides.jpeg_stream import Colour, Opening
 from wsi_vit.slides.reader import Level, Reader
+from wsi_vit.slides.stored_level import StoredLevel
 
 _JPEG = 7
 _COLOURS: dict[int, Colour] = {2: "RGB", 6: "YCbCr"}
 _PLAIN_VENDORS = frozenset({"aperio", "generic-tiff"})
 """Where OpenSlide shows a level exactly as the TIFF stores it: no gap, overlap or offset."""
-_MOST_OPENINGS = 64
-"""Headers remembered a level; scanners write one."""
 
 
-@dataclass(frozen=True, eq=False)
-class StoredLevel:
-    """One level whose tiles are baseline JPEG."""
-
-    width: int
-    height: int
-    tile_width: int
-    tile_height: int
-    offsets: NDArray[np.int64]
-    """Of each tile in the file, row-major."""
-    counts: NDArray[np.int64]
-    """Bytes of each tile; 0 where it is not stored."""
-    tables: bytes
-    colour: Colour
-
-    @cached_property
-    def columns(self) -> int:
-        """Tiles side by side."""
-        return -(-self.width // self.tile_width)
-
-    @cached_property
-    def openings(self) -> dict[bytes, Opening]:
-        """Headers seen so far."""
-        return {}
-
-    def opening(self, stored: bytes) -> Opening:
-        """Return how a tile opens and must open.
-
-        Raises:
-            StreamError: It is no JPEG that can be kept as it is.
-        """
-        for known in self.openings.values():
-            if stored.startswith(known.stored):
-                return known
-        size = self.tile_width, self.tile_height
-        found = standing_alone(stored, self.tables, colour=self.colour, size=size)
-        if len(self.openings) < _MOST_OPENINGS:
-            self.openings[found.stored] = found
-        return found
-
-
-Extent = tuple[int, int]
-"""Where bytes of a file begin, and how many there are."""
+Extent = tuple[Path, int, int]
+"""A file, where bytes of it begin, and how many there are."""
 
 
 class StoredTiles:
-    """The file behind some levels, read by position: any thread may read at any time."""
+    """The files behind some levels, read by position: any thread may read at any time."""
 
     def __init__(self, path: Path, levels: tuple[StoredLevel | None, ...]) -> None:
         self.path = path
         self.levels = levels
         self._lock = threading.Lock()
-        self._file: int | None = None
+        self._files: dict[Path, int] = {}
 
     def raw(self, level: StoredLevel, index: int) -> bytes:
         """Return the bytes of one tile as they are stored; empty where it is not."""
-        return os.pread(self._opened(), int(level.counts[index]), int(level.offsets[index]))
+        file = self._opened(level.path)
+        return os.pread(file, int(level.counts[index]), int(level.offsets[index]))
 
     def standalone(self, level: StoredLevel, index: int) -> tuple[bytes, Opening]:
         """Return one tile as a JPEG that any decoder reads, and how it opens.
@@ -95,23 +52,22 @@ class StoredTiles:
         """Tell the system what will be read soon; one that cannot be told reads it when asked."""
         if not hasattr(os, "posix_fadvise"):
             return
-        file = self._opened()
-        for offset, count in extents:
-            os.posix_fadvise(file, offset, count, os.POSIX_FADV_WILLNEED)
+        for path, offset, count in extents:
+            os.posix_fadvise(self._opened(path), offset, count, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
-        """Close the file; reading again opens it anew."""
+        """Close the files; reading again opens them anew."""
         with self._lock:
-            handle, self._file = self._file, None
-        if handle is not None:
+            handles, self._files = list(self._files.values()), {}
+        for handle in handles:
             os.close(handle)
 
-    def _opened(self) -> int:
-        if self._file is None:
+    def _opened(self, path: Path) -> int:
+        if path not in self._files:
             with self._lock:
-                if self._file is None:
-                    self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._file
+                if path not in self._files:
+                    self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._files[path]
 
 
 def stored_tiles(path: Path, reader: Reader) -> StoredTiles | None:
@@ -120,32 +76,41 @@ def stored_tiles(path: Path, reader: Reader) -> StoredTiles | None:
     Only offsets, lengths and tags are read. What cannot be understood is no error here: the reader
     can still read that level's pixels.
     """
-    plain = reader.name == "tifffile" or reader.header.vendor in _PLAIN_VENDORS
-    if not plain or not is_tiff(path):
-        return None
+    levels = _behind(path, reader)
+    return StoredTiles(path, levels) if any(levels) else None
+
+
+def _behind(path: Path, reader: Reader) -> tuple[StoredLevel | None, ...]:
+    if reader.header.vendor == "dicom":
+        return dicom_levels(path, reader.header.levels)
+    is_plain = reader.name == "tifffile" or reader.header.vendor in _PLAIN_VENDORS
+    return _of_tiff(path, reader) if is_plain and is_tiff(path) else ()
+
+
+def _of_tiff(path: Path, reader: Reader) -> tuple[StoredLevel | None, ...]:
     from tifffile import TiffFile
 
     from wsi_vit.slides.tifffile_reader import decoding_errors
 
     try:
         with TiffFile(path) as handle:
-            levels = _levels(handle, reader)
+            return _levels(handle, reader, path)
     except decoding_errors():
-        return None
-    return StoredTiles(path, levels) if any(levels) else None
+        return ()
 
 
-def _levels(handle: Any, reader: Reader) -> tuple[StoredLevel | None, ...]:
+def _levels(handle: Any, reader: Reader, path: Path) -> tuple[StoredLevel | None, ...]:
     """Return what lies behind each of the reader's levels."""
     if reader.name == "tifffile":
         pages = [level.pages[0] for level in handle.series[0].levels]
     else:
         pages = list(handle.pages)
     file_bytes = handle.filehandle.size
-    return tuple(_level(pages, level, file_bytes) for level in reader.header.levels)
+    found = (_level(pages, level, file_bytes, path) for level in reader.header.levels)
+    return tuple(found)
 
 
-def _level(pages: Sequence[Any], level: Level, file_bytes: int) -> StoredLevel | None:
+def _level(pages: Sequence[Any], level: Level, file_bytes: int, path: Path) -> StoredLevel | None:
     page = next((item for item in pages if _is_behind(item, level)), None)
     if page is None:
         return None
@@ -157,6 +122,7 @@ def _level(pages: Sequence[Any], level: Level, file_bytes: int) -> StoredLevel |
     if not len(offsets) == len(counts) == across * down:
         return None
     return StoredLevel(
+        path=path,
         width=level.width,
         height=level.height,
         tile_width=page.tilewidth,

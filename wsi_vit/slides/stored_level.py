@@ -1,0 +1,62 @@
+"""One level of a slide as JPEG tiles in a file."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_vit.slides.jpeg_stream import Colour, Opening, spoken_colour, standing_alone
+
+_MOST_OPENINGS = 64
+"""Headers remembered a level; scanners write one."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredLevel:
+    """One level whose tiles are baseline JPEG, in one file."""
+
+    path: Path
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    offsets: NDArray[np.int64]
+    """Of each tile in the file, row-major."""
+    counts: NDArray[np.int64]
+    """Bytes of each tile; 0 where it is not stored."""
+    tables: bytes
+    colour: Colour
+    """What the file says its tiles' components are."""
+    colour_from: Literal["tag", "markers"] = "tag"
+    """Whose word counts where they differ: the file's, as libtiff does, or each tile's own."""
+    is_recoloured: bool = False
+    """Whether the tiles' own word differs from the file's, and counts."""
+
+    @cached_property
+    def columns(self) -> int:
+        """Tiles side by side."""
+        return -(-self.width // self.tile_width)
+
+    @cached_property
+    def openings(self) -> dict[bytes, Opening]:
+        """Headers seen so far."""
+        return {}
+
+    def opening(self, stored: bytes) -> Opening:
+        """Return how a tile opens and must open.
+
+        Raises:
+            StreamError: It is no JPEG that can be kept as it is.
+        """
+        for known in self.openings.values():
+            if stored.startswith(known.stored):
+                return known
+        size = self.tile_width, self.tile_height
+        spoken = spoken_colour(stored) if self.colour_from == "markers" else None
+        found = standing_alone(stored, self.tables, colour=spoken or self.colour, size=size)
+        if len(self.openings) < _MOST_OPENINGS:
+            self.openings[found.stored] = found
+        return found
