@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from wsi_vit import pipeline
+from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.errors import CohortError, Reason
 from wsi_vit.models.building import build_model
 from wsi_vit.planning import plan_recipe
@@ -78,3 +79,19 @@ def test_a_plan_of_pictures_has_no_slides(tmp_path: Path) -> None:
 def test_a_plan_needs_a_cohort(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="Give --cohort"):
         plan_recipe(load_recipe("demo_classification"), settings=Settings(runs=tmp_path))
+
+
+def test_places_of_tiles_take_little_disk(recipe: Recipe, tmp_path: Path) -> None:
+    assert isinstance(recipe.source, CohortSource)
+    tiles = recipe.source.tiles.model_copy(update={"store": "coordinates"})
+    bare = recipe.model_copy(update={"source": recipe.source.model_copy(update={"tiles": tiles})})
+    settings = Settings(runs=tmp_path)
+
+    (first, _), (whole, _) = (plan_recipe(r, settings=settings).slides for r in (bare, recipe))
+    done = pipeline.tile_row(pipeline.cohort_of(bare).rows[0], recipe=bare, settings=settings)
+
+    assert done.tiles == first.tiles == whole.tiles
+    assert done.tiles_folder
+    written = (done.tiles_folder / "tiles.arrow").stat().st_size
+    assert first.disk_bytes == pytest.approx(written, rel=0.5)
+    assert first.disk_bytes < whole.disk_bytes / 10

@@ -10,7 +10,8 @@ from wsi_vit.cohort import CohortRow
 from wsi_vit.datasets import decoding
 from wsi_vit.datasets.build import SlideShards, build_from_shards
 from wsi_vit.datasets.check import check_labels
-from wsi_vit.datasets.decoding import decode_image, decode_mask, jpeg_decoder
+from wsi_vit.datasets.decoding import decode_image, decode_images, decode_mask, jpeg_decoder
+from wsi_vit.datasets.image_shards import png_of
 from wsi_vit.datasets.layout import shard_paths
 from wsi_vit.datasets.reading import DatasetExamples, open_dataset
 from wsi_vit.datasets.sources import CohortSource
@@ -67,7 +68,7 @@ def test_names_are_known_without_decoding(
     def fail(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("wsi_vit.datasets.pictures.decode_image", fail)
+    monkeypatch.setattr("wsi_vit.datasets.pictures.decode_images", fail)
     monkeypatch.setattr("wsi_vit.datasets.reading.decode_mask", fail)
     assert len(examples.keys) == len(examples.patients) == len(examples.sites) == len(examples)
     assert set(examples.labels) == {0, 1}
@@ -108,6 +109,21 @@ def test_a_damaged_picture_in_a_shard_is_an_error_that_names_it(examples: Datase
     with pytest.raises(DatasetError, match=f"image of {examples.keys[1]} cannot be decoded"):
         examples.__getitems__([0, 1])
     assert examples[0].image.shape == (16, 16, 3)
+
+
+def test_a_batch_of_one_size_lies_in_one_piece_and_any_other_batch_does_not_mind() -> None:
+    streams, names = [jpeg(seed, px=16) for seed in range(3)], ["a", "b", "c"]
+    alone = [decode_image(data, name="x") for data in streams]
+    odd = [*streams, jpeg(9, px=24), png_of(np.zeros((16, 16), np.uint8))]
+
+    together, mixed = decode_images(streams, names), decode_images(odd, [*names, "d", "e"])
+
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, mixed[:3], strict=True))
+    assert np.array_equal(mixed[3], decode_image(odd[3], name="d"))
+    assert [image.shape for image in mixed[3:]] == [(24, 24, 3), (16, 16, 3)]
+    assert together[2].ctypes.data - together[0].ctypes.data == 2 * 16 * 16 * 3
+    assert decode_images([], []) == []
 
 
 def test_a_scanners_padding_is_no_damage() -> None:

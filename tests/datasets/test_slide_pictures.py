@@ -95,20 +95,20 @@ def test_a_batch_is_read_slide_by_slide_in_the_order_of_the_file_and_told_before
 
     def noting(what: str, original: Any) -> Any:
         def call(self: Slide, first: Any, **sizes: Any) -> Any:
-            place = first.y * 1000 + first.x if what == "read" else len(list(first))
+            place = first.y * 1000 + first.x if what == "read_rgbx" else len(list(first))
             told.append((what, self.path.name, place))
             return original(self, first, **sizes)
 
         return call
 
-    for what in ("read", "announce"):
+    for what in ("read_rgbx", "announce"):
         monkeypatch.setattr(Slide, what, noting(what, getattr(Slide, what)))
     found = train.__getitems__([23, 1, 5, 12, 0, 5])
 
     assert [e.key for e in found] == [e.key for e in alone]
     assert all(np.array_equal(a.image, b.image) for a, b in zip(found, alone, strict=True))
     kinds = [what for what, _, _ in told]
-    assert kinds == ["announce"] * 6 + ["read"] * 6
+    assert kinds == ["announce"] * 6 + ["read_rgbx"] * 6
     reads = [(name, place) for _, name, place in told[6:]]
     assert reads == sorted(reads)
 
@@ -195,4 +195,12 @@ def test_missing_slides_are_told_when_the_pictures_are_opened(
     slides[1].unlink()
 
     with pytest.raises(DatasetError, match=r"are not where they were.*s1"):
+        SlidePictures([shard.tiles.folder / "tiles.arrow" for shard in shards])
+
+
+def test_tiles_of_two_sizes_make_no_batch(slides: list[Path], tmp_path: Path) -> None:
+    store, large = Store(tmp_path / "store"), {"tile_px": 2 * SIDE, "mpp": 2.0, "min_tissue": 0.3}
+    shards = shards_of(slides[:1], store) + shards_of(slides[1:], store, grid=large)
+
+    with pytest.raises(DatasetError, match=r"different sizes\. Got: 64 px, 128 px"):
         SlidePictures([shard.tiles.folder / "tiles.arrow" for shard in shards])

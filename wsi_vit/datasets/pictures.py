@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wsi_vit.datasets.decoding import decode_image
+from wsi_vit.datasets.decoding import decode_images
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.datasets.slide_pictures import SlidePictures
 
@@ -62,8 +62,7 @@ class StoredPictures:
         Raises:
             DatasetError: One cannot be decoded; it is named.
         """
-        pairs = zip(rows, names, strict=True)
-        return [decode_image(self._column[row], name=name) for row, name in pairs]
+        return decode_images([self._column[row] for row in rows], names)
 
     def encoded(self, row: int, name: str) -> bytes:  # noqa: ARG002  (the slides' need it)
         """Return the stored bytes of a picture, as the scanner or the tiler encoded them."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +71,18 @@ class _Tile:
     name: str
     shard: int
     region: Region
-    px: int
     slide: Slide
     extents: list[Extent]
 
     @property
-    def order(self) -> tuple[Any, ...]:
+    def order(self) -> tuple[int, int, float, float]:
         """Slide by slide, in each by the place in its file, or row by row where nobody knows it."""
         first = self.extents[0][1] if self.extents else 0
         return self.shard, first, self.region.y, self.region.x
 
-    def read(self) -> Picture:
+    def read(self, out: Picture) -> None:
         try:
-            return self.slide.read(self.region, width_px=self.px, height_px=self.px)
+            self.slide.read_into(out, self.region)
         except SlideError as error:
             where = f"{self.region.x:g}, {self.region.y:g}"
             raise DatasetError(
@@ -100,6 +99,7 @@ class SlidePictures:
     def __init__(self, shards: Sequence[Path]) -> None:
         self._shards = [_Shard.of(path) for path in shards]
         self._ends = np.cumsum([len(shard.x) for shard in self._shards])
+        self._px = _one_size(self._shards)
         self._slides = HeldSlides(shards[0].resolve().parents[2])
         self._slides.refuse_missing(shard.slide for shard in self._shards)
 
@@ -109,11 +109,11 @@ class SlidePictures:
         Raises:
             DatasetError: A slide is gone or is another one, or a tile cannot be read.
         """
-        found: dict[int, Picture] = {}
+        out = np.empty((len(rows), self._px, self._px, 3), np.uint8)
         with ExitStack() as stack:
             for tile in sorted(self._wanted(rows, names, stack), key=lambda tile: tile.order):
-                found[tile.place] = tile.read()
-        return [found[place] for place in range(len(rows))]
+                tile.read(out[tile.place])
+        return list(out)
 
     def encoded(self, row: int, name: str) -> bytes:
         """Return one tile as JPEG, encoded as the recipe has it for a shard of pixels.
@@ -134,7 +134,7 @@ class SlidePictures:
             shard = self._shards[number]
             if number not in slides:
                 slides[number] = stack.enter_context(self._slides.held(shard.slide))
-            slide, px = slides[number], shard.tile_px
+            slide, px = slides[number], self._px
             region = shard.region(row - int(self._ends[number]) + len(shard.x))
             extents = slide.extents(region, width_px=px, height_px=px)
             slide.announce(extents)
@@ -143,10 +143,20 @@ class SlidePictures:
                 name=names[place],
                 shard=number,
                 region=region,
-                px=px,
                 slide=slide,
                 extents=extents,
             )
 
     def _shard_of(self, row: int) -> int:
         return int(np.searchsorted(self._ends, row, side="right"))
+
+
+def _one_size(shards: Sequence[_Shard]) -> int:
+    sizes = sorted({shard.tile_px for shard in shards})
+    if len(sizes) > 1:
+        raise DatasetError(
+            "The slides of a dataset were cut to tiles of different sizes",
+            got=", ".join(f"{size} px" for size in sizes),
+            remedy="Tile them all by one recipe",
+        )
+    return sizes[0]

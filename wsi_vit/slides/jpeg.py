@@ -32,7 +32,11 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int, *, chroma: Chroma = "4:2
 
 
 def decode_jpeg(
-    stream: Any, colours: Literal["RGB", "RGBX"], *, least: tuple[int, int] = (0, 0)
+    stream: Any,
+    colours: Literal["RGB", "RGBX"],
+    *,
+    least: tuple[int, int] = (0, 0),
+    room: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode a JPEG (bytes or a buffer), believing no pixel the decoder has doubts about.
 
@@ -43,6 +47,8 @@ def decode_jpeg(
         colours: What the last axis holds; the fourth value of RGBX means nothing.
         least: Height and width in pixels; scaled down while decoding as far as these allow, where
             they are not 0.
+        room: Where the pixels go, contiguous and of exactly their size; new memory where it is
+            absent.
 
     Raises:
         ValueError: The decoder minds something.
@@ -50,13 +56,32 @@ def decode_jpeg(
     import simplejpeg
 
     height, width = least
-    decode = partial(simplejpeg.decode_jpeg, stream, colours, min_height=height, min_width=width)
+    decode = partial(
+        simplejpeg.decode_jpeg,
+        stream,
+        colours,
+        min_height=height,
+        min_width=width,
+        buffer=room,
+    )
     try:
         return decode()
     except ValueError as error:
         if not _is_padded(stream, str(error)):
             raise
         return decode(strict=False)
+
+
+def jpeg_size(stream: Any) -> tuple[int, int]:
+    """Return height and width of a JPEG (bytes or a buffer), from its header.
+
+    Raises:
+        ValueError: It has none.
+    """
+    import simplejpeg
+
+    height, width, _, _ = simplejpeg.decode_jpeg_header(stream)
+    return int(height), int(width)
 
 
 def _is_padded(stream: Any, complaint: str) -> bool:

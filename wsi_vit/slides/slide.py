@@ -21,7 +21,8 @@ from wsi_vit.slides.planes import Plane, plane_for
 from wsi_vit.slides.read_path import tiles_under
 from wsi_vit.slides.reader import Level, Reader
 from wsi_vit.slides.resolution import Resolution, ResolutionSection, resolve_mpp
-from wsi_vit.slides.stored import Extent, StoredLevel, stored_tiles
+from wsi_vit.slides.stored import Extent, stored_tiles
+from wsi_vit.slides.stored_level import StoredLevel
 from wsi_vit.slides.tifffile_reader import TifffileReader, refuse_grey
 
 _BLOCK_PX = 2048
@@ -137,8 +138,19 @@ class Slide:
         Raises:
             SlideError: UNREADABLE_TILES; other regions can still be read.
         """
-        pixels = self.read_rgbx(region, width_px=width_px, height_px=height_px)
-        return np.ascontiguousarray(pixels[..., :3])
+        out = np.empty((height_px, width_px, 3), np.uint8)
+        self.read_into(out, region)
+        return out
+
+    def read_into(self, out: NDArray[np.uint8], region: Region) -> None:
+        """Read a region as `read` does, into an RGB image (height, width, 3) that is there.
+
+        Raises:
+            SlideError: UNREADABLE_TILES; other regions can still be read.
+        """
+        pixels = self.read_rgbx(region, width_px=out.shape[1], height_px=out.shape[0])
+        for channel in range(3):  # five times as fast as all three at once
+            out[..., channel] = pixels[..., channel]
 
     def read_rgbx(self, region: Region, *, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """Read a region as `read` does, but (height_px, width_px, 4): decoders work faster so.
@@ -175,7 +187,7 @@ class Slide:
             return []
         under = tiles_under([region], self.levels[plane.level], stored)
         places = zip(stored.offsets[under].tolist(), stored.counts[under].tolist(), strict=True)
-        return sorted(places)
+        return [(stored.path, *place) for place in sorted(places)]
 
     def announce(self, extents: Iterable[Extent]) -> None:
         """Tell the system what will be read soon, so that a slow disk begins with it at once."""
