@@ -37,6 +37,7 @@ from wsi_vit.datasets.reading import DatasetExamples, TrainingSet, open_dataset
 from wsi_vit.datasets.splits import CohortSplit
 from wsi_vit.labels import LabelClass, LabelMap
 from wsi_vit.slides.shard import StoreKind
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Store
@@ -65,7 +66,7 @@ def dataset_of(slides: Sequence[Path], root: Path, kind: StoreKind) -> TrainingS
             label=LABELS.names[number % 2],
             split="validation" if number == len(slides) - 1 else "train",
         )
-        tiles = tile_slide(slide, slide_id=row.slide_id, mpp=None, section=section, store=store)
+        tiles = tile_slide(SlideInput.of(row), section=section, store=store)
         shards.append(SlideShards(row=row, tiles=tiles))
     made = build_from_shards(
         shards,

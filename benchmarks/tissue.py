@@ -35,10 +35,11 @@ from wsi_vit.geometry import Region
 from wsi_vit.labels import LabelMap
 from wsi_vit.slides.annotations import read_annotations
 from wsi_vit.slides.overview import Overview, read_overview
+from wsi_vit.slides.quality.survey import survey_slide
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.synthetic import synthesise_cohort
 from wsi_vit.slides.synthetic.settings import MASK_FACTOR
-from wsi_vit.slides.tissue import TissueMask, TissueSection, find_tissue, tissue_of
+from wsi_vit.slides.tissue import TissueMask, TissueSection, tissue_of
 
 Mask = NDArray[np.bool_]
 _LABELS = LabelMap.model_validate(
@@ -83,7 +84,7 @@ def colon(folder: Path, section: TissueSection, repeats: int, out: Path | None) 
     """Compare our mask and plain rules with the annotation of the colon slide."""
     path = folder / "P2_0039_section1_half.tif"
     with open_slide(path, mpp=COLON_MPP) as slide:
-        seconds, mask = _timed(lambda: find_tissue(slide, section), repeats)
+        seconds, mask = _timed(lambda: survey_slide(slide, section).mask, repeats)
         overview, size = read_overview(slide, section.mpp), slide.size
     truth = _truth(folder / f"{path.stem}_tissue-mask.tif", overview, size)
     saturation = _saturation(overview.pixels)
@@ -118,7 +119,7 @@ def synthetic(section: TissueSection) -> dict[str, float]:
 
 def _synthetic_iou(path: Path, section: TissueSection) -> float:
     with open_slide(path) as slide:
-        mask = find_tissue(slide, section)
+        mask = survey_slide(slide, section).mask
         cell = mask.base_px_per_cell
     ids = np.asarray(Image.open(path.parents[1] / "masks" / f"{path.stem}.png"))
     rows, columns = mask.is_tissue.shape

@@ -1,9 +1,11 @@
 """The cohort: which slides there are, whose they are, and what is known of each.
 
 `cohort.csv` has the columns `slide, patient` and, optionally, `slide_id, site, label, annotations,
-mpp, split, stain`. Relative paths start at the file's own folder and must stay below it; a file
-elsewhere is named by its absolute path. A folder of slides is a cohort too: there the patient is
-taken from the file's name. All problems of a cohort are told at once, with their lines.
+tissue_mask, mpp, split, stain`. Relative paths start at the file's own folder and must stay below
+it; a file elsewhere is named by its absolute path. A folder of slides is a cohort too: there the
+patient is taken from the file's name. All problems of a cohort are told at once, with their lines.
+
+Outlines of a slide's tissue that lie beside it (`a.tissue.geojson`, `a.svs`) need no column.
 
 A slide file that does not exist is no problem here: it is quarantined when it is opened, so that
 one lost file does not stop the others.
@@ -35,7 +37,10 @@ SLIDE_SUFFIXES = frozenset(
 """What a file in a folder of slides is called."""
 
 _REQUIRED = ("slide", "patient")
-_COLUMNS = (*_REQUIRED, "slide_id", "site", "label", "annotations", "mpp", "split", "stain")
+_FILES = ("annotations", "tissue_mask")
+_COLUMNS = (*_REQUIRED, "slide_id", "site", "label", *_FILES, "mpp", "split", "stain")
+TISSUE_SUFFIX = ".tissue.geojson"
+"""What the outlines of a slide's tissue are called in place of the slide's own suffix."""
 _MPP_WINDOW = (0.05, 10.0)
 _LONGEST = 120
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -56,6 +61,9 @@ class CohortRow(Section):
     """What is known of the slide as a whole; a class name or one of its sources."""
     annotations: Path | None = None
     """The outlines drawn on it, absolute; the file may be missing."""
+    tissue_mask: Path | None = None
+    """Outlines of its tissue that win over the mask that is found, absolute; the file may be
+    missing."""
     mpp: float | None = None
     """Resolution in micrometres per pixel that overrides what the file says."""
     split: Split | None = None
@@ -201,12 +209,14 @@ def _row(cells: Mapping[str, str], base: Path) -> CohortRow:
     slide = take("slide", lambda text: _path(text, base))
     fields = {
         "patient": take("patient", _plain_text),
-        "annotations": take("annotations", lambda text: _path(text, base)),
+        **{name: take(name, lambda text: _path(text, base)) for name in _FILES},
         "mpp": take("mpp", _mpp),
         "split": take("split", _split),
         "slide_id": take("slide_id", _given_id),
         **{name: take(name, _plain_text) for name in ("site", "label", "stain")},
     }
+    if slide and not cells.get("tissue_mask"):
+        fields["tissue_mask"] = tissue_beside(slide)
     if slide and not cells.get("slide_id"):
         fields["slide_id"] = safe_name(slide.stem)
         if fields["slide_id"] is None:
@@ -214,6 +224,12 @@ def _row(cells: Mapping[str, str], base: Path) -> CohortRow:
     if problems:
         raise _RowProblems(problems)
     return CohortRow(slide=slide, **fields)
+
+
+def tissue_beside(slide: Path) -> Path | None:
+    """Return the outlines of a slide's tissue that lie beside it, None where there are none."""
+    outlines = slide.with_name(slide.stem + TISSUE_SUFFIX)
+    return outlines.absolute() if _exists(outlines) else None
 
 
 def _plain_text(text: str) -> str:
@@ -303,7 +319,7 @@ def _named(lines: Sequence[int]) -> str:
 
 def _missing_files(rows: Mapping[int, CohortRow]) -> Iterator[str]:
     for line, row in rows.items():
-        for path in (row.slide, row.annotations):
+        for path in (row.slide, row.annotations, row.tissue_mask):
             if path is not None and not _exists(path):
                 yield f"line {line}: no such file, so the slide will be quarantined: {path.name}"
 
@@ -337,7 +353,12 @@ def _read_folder(folder: Path) -> Cohort:
         elif fault:
             problems.append(f"{path.name!r}: {fault}")
         else:
-            rows[number] = CohortRow(slide=path.resolve(), slide_id=slide_id, patient=slide_id)
+            rows[number] = CohortRow(
+                slide=path.resolve(),
+                slide_id=slide_id,
+                patient=slide_id,
+                tissue_mask=tissue_beside(path),
+            )
     problems += [f"file{problem.removeprefix('line')}" for problem in _clashes(rows)]
     if not files:
         problems.append(f"no slide directly in it ({' '.join(sorted(SLIDE_SUFFIXES))})")

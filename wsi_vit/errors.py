@@ -90,6 +90,8 @@ class Reason(StrEnum):
     NO_TISSUE = "no_tissue"
     NOT_RGB = "not_rgb"
     BAD_ANNOTATIONS = "bad_annotations"
+    BAD_TISSUE_MASK = "bad_tissue_mask"
+    LOW_QUALITY = "low_quality"
 
 
 class SlideError(WsiVitError):

@@ -14,6 +14,7 @@ from wsi_vit.settings import Settings
 from wsi_vit.slides.jpeg import encode_jpeg
 from wsi_vit.slides.read_path import ReadPath, Work
 from wsi_vit.slides.slide import Slide, open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilePlan, TilesSection, plan_tiles
 from wsi_vit.slides.tiling import tiles_shape
 from wsi_vit.store import Store
@@ -105,14 +106,13 @@ def plan_recipe(recipe: Recipe, *, settings: Settings, progress: Progress = sile
 
 def _plan_slide(row: CohortRow, section: TilesSection, store: Store) -> SlidePlan:
     try:
+        given = SlideInput.of(row)
         with open_slide(row.slide, mpp=row.mpp, resolution=section.resolution) as slide:
-            plan = plan_tiles(slide, section)
+            plan = plan_tiles(slide, section, given=given)
             work = plan.work(slide)
             is_encoded = section.store == "pixels" and work.tiles > work.copied
             tile_bytes = _sample(slide, plan, section) if is_encoded else 0.0
-        shape = tiles_shape(
-            row.slide, slide_id=row.slide_id, mpp=row.mpp, section=section, store=store
-        )
+        shape = tiles_shape(given, section=section, store=store)
     except SlideError as error:
         return SlidePlan(slide_id=row.slide_id, reason=error.reason, message=str(error))
     return SlidePlan(

@@ -50,6 +50,7 @@ def tiles_of(store: Store, slide_id: str, *, columns: int, lines: int, seed: int
             "mpp": [0.5] * n,
             "tissue": [1.0] * n,
             "quality": [0.5] * n,
+            **{name: [0.0] * n for name in ("blur", "pen", "dark", "glass")},
         }
         write_stream(folder / "tiles.arrow", pixel_features(), [batch])
         return {"slide_id": slide_id, "tiles": n, "grid": {"side": SIDE, "stride": SIDE}}

@@ -18,6 +18,7 @@ from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.datasets.splits import PatientSplit, RegionSplit
 from wsi_vit.errors import DatasetError
 from wsi_vit.labels import LabelMap
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tile_labels import label_tiles
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Store
@@ -157,7 +158,7 @@ def test_the_real_colon_slide_becomes_a_dataset_split_by_regions(
     (slide,) = [p for p in (real_data / "wsi-colon").glob("*.tif") if "mask" not in p.name]
     (mask,) = (real_data / "wsi-colon").glob("*mask*.tif")
     store = Store(tmp_path)
-    tiles = tile_slide(slide, slide_id="colon", mpp=1.0, section=source.tiles, store=store)
+    tiles = tile_slide(SlideInput(slide, "colon", 1.0), section=source.tiles, store=store)
     targets = label_tiles(
         tiles, mask, labels=labels, task="segmentation", section=source.labelling, store=store
     )

@@ -18,6 +18,7 @@ from wsi_vit.datasets.slide_pictures import SlidePictures
 from wsi_vit.datasets.splits import CohortSplit
 from wsi_vit.errors import DatasetError
 from wsi_vit.slides.slide import Slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Store
@@ -47,7 +48,7 @@ def shards_of(slides: list[Path], kept: Store, **changes: Any) -> list[SlideShar
             slide=slide, slide_id=name, patient=name, label=("Stroma", "Tumour")[index % 2],
             split=SPLITS[index],
         )  # fmt: skip
-        tiles = tile_slide(slide, slide_id=name, mpp=None, section=section, store=kept)
+        tiles = tile_slide(SlideInput(slide, name), section=section, store=kept)
         made.append(SlideShards(row=row, tiles=tiles))
     return made
 

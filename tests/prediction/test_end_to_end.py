@@ -16,9 +16,10 @@ from wsi_vit.prediction.canvas import plan_prediction
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.painting import Painter
 from wsi_vit.prediction.section import PredictionSection
-from wsi_vit.prediction.slide import SlideInput, predict_slide
+from wsi_vit.prediction.slide import predict_slide
 from wsi_vit.slides.grid import GridSection
 from wsi_vit.slides.slide import open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.synthetic.cohort import synthesise_cohort
 from wsi_vit.slides.synthetic.settings import SyntheticSection
 from wsi_vit.slides.tiles import TilesSection

@@ -36,11 +36,11 @@ from wsi_vit.prediction.slide import (
     RECORD,
     TILES,
     Prediction,
-    SlideInput,
     find_prediction,
     predict_slide,
 )
 from wsi_vit.slides.slide import open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.store import verify_folder
 
 WIDTH, HEIGHT, MPP = 1733, 1219, 0.37

@@ -17,6 +17,7 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.slides.damage import doubtful
 from wsi_vit.slides.slide import open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Store
@@ -34,7 +35,7 @@ def tissue_slide(path: Path, kind: JpegKind = "own tables", mpp: float = 2.0) ->
 
 
 def cut(path: Path, root: Path, chosen: TilesSection, mpp: float | None = None) -> Artefact:
-    return tile_slide(path, slide_id="a", mpp=mpp, section=chosen, store=Store(root))
+    return tile_slide(SlideInput(path, "a", mpp), section=chosen, store=Store(root))
 
 
 def rows_of(artefact: Artefact) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.slides.making import stained, write_tiff
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Manifest, Shape, Store
@@ -69,7 +70,7 @@ STORES = {"store": Store, "naive": NaiveStore, "doomed": DoomedStore}
 
 
 def tile(path: Path, root: Path, kind: str = "store") -> Artefact:
-    return tile_slide(path, slide_id="a", mpp=None, section=SECTION, store=STORES[kind](root))
+    return tile_slide(SlideInput(path, "a"), section=SECTION, store=STORES[kind](root))
 
 
 class Killer:

@@ -23,11 +23,12 @@ from wsi_vit.slides.jpeg import encode_jpeg
 from wsi_vit.slides.ome import ome_mpp
 from wsi_vit.slides.overview import read_overview
 from wsi_vit.slides.picture import draw_picture
-from wsi_vit.slides.quality import sharpness
+from wsi_vit.slides.quality.sharpness import sharpness
 from wsi_vit.slides.regions import close_gaps, drop_islands, fill_holes, grow
 from wsi_vit.slides.resolution import ResolutionSection, StatedMpp, resolve_mpp
 from wsi_vit.slides.shard import TileRow, write_shard
 from wsi_vit.slides.slide import open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.synthetic import SyntheticSection
 from wsi_vit.slides.synthetic.cohort import synthesise_slide
 from wsi_vit.slides.synthetic.truth import write_outlines
@@ -254,7 +255,7 @@ def test_rows_are_written_as_they_come_and_few_are_held(tmp_path: Path, count: i
 def tiled(path: Path, root: Path, **grid: Any) -> Any:
     grid = {"tile_px": 48, "mpp": 2.6, **grid}
     section = TilesSection.model_validate({"grid": grid, "jpeg_quality": 100})
-    return tile_slide(path, slide_id="a", mpp=None, section=section, store=Store(root))
+    return tile_slide(SlideInput(path, "a"), section=section, store=Store(root))
 
 
 def test_tiles_of_an_odd_factor_show_the_colour_that_lies_under_them(tmp_path: Path) -> None:

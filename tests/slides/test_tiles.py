@@ -12,6 +12,7 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.slides import tiling
 from wsi_vit.slides.facts import check_slide, slide_facts
 from wsi_vit.slides.slide import open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Store
@@ -30,8 +31,11 @@ def slide_file(folder: Path, **options: Any) -> Path:
 
 
 def cut(path: Path, root: Path, chosen: TilesSection | None = None, **changes: Any) -> Artefact:
-    options: dict[str, Any] = {"slide_id": "a", "mpp": None, "store": Store(root)} | changes
-    return tile_slide(path, section=chosen or section(), **options)
+    said = {"slide_id": "a"} | {
+        k: changes.pop(k) for k in ("slide_id", "mpp", "tissue_mask") if k in changes
+    }
+    options: dict[str, Any] = {"store": Store(root)} | changes
+    return tile_slide(SlideInput(path, **said), section=chosen or section(), **options)
 
 
 def rows_of(artefact: Artefact) -> list[dict[str, Any]]:
@@ -98,7 +102,7 @@ def test_datasets_opens_a_shard_without_being_told_its_features(tmp_path: Path) 
 
     assert found[0]["image"].size == (64, 64)
     assert set(found.column_names) == {
-        "image", "slide_id", "x", "y", "mpp", "tissue", "quality",
+        "image", "slide_id", "x", "y", "mpp", "tissue", "quality", "blur", "pen", "dark", "glass",
     }  # fmt: skip
 
 

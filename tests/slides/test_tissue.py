@@ -11,9 +11,10 @@ from tests.slides.making import stained, write_tiff, zero_tile
 from wsi_vit.geometry import Region
 from wsi_vit.slides.glass import densities, glass_colour
 from wsi_vit.slides.overview import Overview, read_overview
+from wsi_vit.slides.quality.survey import survey_slide
 from wsi_vit.slides.regions import drop_islands, fill_holes
 from wsi_vit.slides.slide import open_slide
-from wsi_vit.slides.tissue import TissueMask, TissueSection, find_tissue, tissue_of
+from wsi_vit.slides.tissue import TissueMask, TissueSection, tissue_of
 
 
 def mask_of(pixels: np.ndarray, section: TissueSection | None = None) -> TissueMask:
@@ -135,7 +136,7 @@ def test_an_unreadable_tile_is_marked_and_is_no_tissue(tmp_path: Path) -> None:
     path = zero_tile(write_tiff(tmp_path / "a.tif", pixels, mpp=4.0, compression="jpeg"), 0)
 
     with open_slide(path) as slide:
-        mask = find_tissue(slide, TissueSection())
+        mask = survey_slide(slide, TissueSection()).mask
         again = read_overview(slide, 8.0)
 
     assert mask.is_unreadable[:31, :31].all()

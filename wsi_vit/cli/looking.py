@@ -1,7 +1,7 @@
 """`wsi-vit slides`: look at slide files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,3 +60,69 @@ def slides_check(files: list[Path], as_json: Json = False) -> None:
             ]
         )
     exit_on_lost([str(report.path) for report in reports if report.reason])
+
+
+@slides_app.command("quality")
+def slides_quality(
+    inputs: Annotated[list[Path], typer.Argument(help="Slides, folders of slides, a cohort.csv.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe that says what counts as tissue.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where table and contact sheet go.")] = Path("quality"),
+    as_json: Json = False,
+) -> None:
+    """Find blur, ink, folds and odd stains; draw all slides on a contact sheet, the worst first.
+
+    Example: wsi-vit slides quality cohort.csv --out quality
+    """
+    from wsi_vit.pipeline.quality import check_quality
+
+    with console.progress_bars() as progress:
+        report = check_quality(inputs, section=_section_of(recipe), out=out, progress=progress)
+    if as_json:
+        console.print_json(report)
+    else:
+        console.print_table([slide.row() for slide in report.slides])
+        console.say("\n".join(str(path) for path in (report.table, *report.sheets)))
+    exit_on_lost(report.lost)
+
+
+@slides_app.command("tissue")
+def slides_tissue(
+    file: Path,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe that says what counts as tissue.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .geojson; else beside the slide, where it wins at once.")
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per pixel, where the slide lacks it.")
+    ] = None,
+) -> None:
+    """Write the tissue that is found as outlines, to be edited in QuPath.
+
+    In QuPath, drop the file on the open slide, change outlines, and export all objects as GeoJSON.
+    Outlines of the class Tissue are then the slide's tissue, all of it; Ignore* is taken out. The
+    edited file wins where the cohort's tissue_mask column names it, or where it lies beside the
+    slide as SLIDE.tissue.geojson.
+
+    Example: wsi-vit slides tissue a.svs --out a.tissue.geojson
+    """
+    from wsi_vit.pipeline.tissue_outlines import write_tissue
+    from wsi_vit.slides.slide_input import SlideInput
+
+    given = SlideInput(file, mpp=mpp)
+    path = write_tissue(given, section=_section_of(recipe), out=out)
+    console.say(f"[bold]{path}[/bold]")
+
+
+def _section_of(recipe: str | None) -> Any:
+    """Return how slides are surveyed: as a recipe says, or by default."""
+    from wsi_vit.pipeline.quality import SurveySection, surveyed_as
+
+    if recipe is None:
+        return SurveySection()
+    from wsi_vit.recipe import load_recipe
+
+    return surveyed_as(load_recipe(recipe))

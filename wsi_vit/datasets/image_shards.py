@@ -165,7 +165,7 @@ def _store_pixels(
         return {"images": write_stream(folder / "images.arrow", pixel_features(), batches)}
 
     listed = digest_of([[image.slide_id, digest] for image, digest in kept])
-    shape = Shape.of("images", 1, sections={"mpp": source.mpp}, inputs={"images": listed})
+    shape = Shape.of("images", 2, sections={"mpp": source.mpp}, inputs={"images": listed})
     return store.ensure(shape, make)
 
 
@@ -177,8 +177,7 @@ def _pixel_columns(images: Sequence[SourceImage], mpp: float | None) -> Mapping[
         "x": zeros,
         "y": zeros,
         "mpp": [mpp] * len(images),
-        "tissue": unknown,
-        "quality": unknown,
+        **dict.fromkeys(("tissue", "quality", "blur", "pen", "dark", "glass"), unknown),
     }
 
 

@@ -34,6 +34,10 @@ def pixel_features() -> "Features":
             "mpp": Value("float64"),
             "tissue": Value("float32"),
             "quality": Value("float32"),
+            "blur": Value("float32"),
+            "pen": Value("float32"),
+            "dark": Value("float32"),
+            "glass": Value("float32"),
         }
     )
 

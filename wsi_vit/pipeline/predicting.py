@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from pydantic import Field
 
-from wsi_vit.cohort import CohortRow, read_cohort
+from wsi_vit.cohort import CohortRow, read_cohort, tissue_beside
 from wsi_vit.errors import AnnotationError, SlideError, UsageError
 from wsi_vit.models.averaging import Average
 from wsi_vit.pipeline.learning import device_of
@@ -19,9 +19,10 @@ from wsi_vit.prediction.applied import AppliedModel, load_applied, model_digest
 from wsi_vit.prediction.comparison import write_comparison
 from wsi_vit.prediction.scene import predict_images
 from wsi_vit.prediction.section import PredictionSection
-from wsi_vit.prediction.slide import CLASS_MAP, RECORD, Prediction, SlideInput, predict_slide
+from wsi_vit.prediction.slide import CLASS_MAP, RECORD, Prediction, predict_slide
 from wsi_vit.section import Section
 from wsi_vit.settings import Settings
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.store import digest_of, file_digest
 
 
@@ -107,7 +108,7 @@ def listed_inputs(inputs: Iterable[Path], listing: BinaryIO) -> list[Path]:
 def predict_row(model: Path, row: CohortRow, *, out: Path, settings: Settings) -> PredictionOutcome:
     """Predict one slide of a cohort with a model folder; a bad slide is quarantined."""
     applied = _placed(_loaded(model, model_digest(model)), settings)
-    return _predict_slide(applied, _input(row), annotations=row.annotations, out=out)
+    return _predict_slide(applied, SlideInput.of(row), annotations=row.annotations, out=out)
 
 
 @lru_cache(maxsize=1)
@@ -228,12 +229,8 @@ def _refuse_one_name(slides: Sequence[SlideInput]) -> None:
 def _slides(path: Path, mpp: float | None) -> Iterator[tuple[SlideInput, Path | None]]:
     """Yield the slides that a path names, with their outlines: itself, a folder's or a cohort's."""
     if path.suffix != ".csv" and not path.is_dir():
-        yield SlideInput(path, mpp=mpp), None
+        yield SlideInput(path, mpp=mpp, tissue_mask=tissue_beside(path)), None
         return
     for row in read_cohort(path).rows:
-        slide = _input(row)
+        slide = SlideInput.of(row)
         yield replace(slide, mpp=slide.mpp or mpp), row.annotations
-
-
-def _input(row: CohortRow) -> SlideInput:
-    return SlideInput(row.slide, slide_id=row.slide_id, mpp=row.mpp)

@@ -10,6 +10,7 @@ from wsi_vit.errors import AnnotationError, CohortError, DatasetError, Reason, S
 from wsi_vit.pipeline.outcomes import Progress, SlideOutcome, silent
 from wsi_vit.recipe import Recipe
 from wsi_vit.settings import Settings
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tile_labels import label_tiles
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Store, read_manifest
@@ -52,9 +53,7 @@ def tile_row(row: CohortRow, *, recipe: Recipe, settings: Settings) -> SlideOutc
     source, store = recipe.source, Store(settings.store_root)
     assert isinstance(source, CohortSource)
     try:
-        tiles = tile_slide(
-            row.slide, slide_id=row.slide_id, mpp=row.mpp, section=source.tiles, store=store
-        )
+        tiles = tile_slide(SlideInput.of(row), section=source.tiles, store=store)
         labels = _labelled(row, tiles, recipe=recipe, store=store)
     except SlideError as error:
         return _quarantined(row, error.reason, error)

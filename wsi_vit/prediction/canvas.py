@@ -11,7 +11,9 @@ from wsi_vit.datasets.example import Task
 from wsi_vit.geometry import Region
 from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.prediction.stitch import Stripe, cut_stripes
+from wsi_vit.slides.quality.section import QualitySection
 from wsi_vit.slides.slide import Slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection, plan_tiles
 from wsi_vit.slides.tissue import TissueMask
 
@@ -93,12 +95,20 @@ class Plan:
 
 
 def plan_prediction(
-    slide: Slide, tiles: TilesSection, task: Task, section: PredictionSection
+    slide: Slide,
+    tiles: TilesSection,
+    task: Task,
+    section: PredictionSection,
+    *,
+    given: SlideInput | None = None,
 ) -> Plan:
     """Lay tiles over the tissue of a slide, at the resolution the model was trained at.
 
+    Outlines of the tissue that `given` names win over what is found. The recipe's quality limits
+    keep tiles from being learnt from, not from being predicted.
+
     Raises:
-        SlideError: NO_TISSUE, TOO_COARSE or NO_MPP.
+        SlideError: NO_TISSUE, TOO_COARSE, BAD_TISSUE_MASK or NO_MPP.
     """
     side_px = tiles.grid.tile_px
     dense = task == "segmentation"
@@ -109,7 +119,8 @@ def plan_prediction(
         least = 0.0 if dense else tiles.grid.min_tissue
     cut = {"overlap": 1 - stride_px / side_px, "edge": "pad", "min_tissue": least}
     grid_section = tiles.grid.model_copy(update=cut)
-    planned = plan_tiles(slide, tiles.model_copy(update={"grid": grid_section}))
+    unlimited = {"grid": grid_section, "quality": QualitySection()}
+    planned = plan_tiles(slide, tiles.model_copy(update=unlimited), given=given)
     canvas = Canvas(
         step=planned.grid.side / side_px if dense else planned.grid.side,
         plane=slide.size,

@@ -8,9 +8,10 @@ from wsi_vit.prediction.applied import AppliedModel
 from wsi_vit.prediction.canvas import Canvas
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.overview import draw_comparison
-from wsi_vit.prediction.slide import CLASS_MAP, Prediction, SlideInput
+from wsi_vit.prediction.slide import CLASS_MAP, Prediction
 from wsi_vit.slides.annotations import read_annotations
 from wsi_vit.slides.slide import open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.store import write_whole
 
 _TRUTH_PX = 2000

@@ -193,12 +193,12 @@ def _place(
 
 
 def _write_heading(pen: ImageDraw.ImageDraw, heading: Heading, width: int) -> None:
-    pen.text((_MARGIN, _MARGIN - 6), _cut(heading.title, 28, width), fill=INK, font=font(28))
-    subtitle = _cut(heading.subtitle, 18, width)
+    pen.text((_MARGIN, _MARGIN - 6), cut_text(heading.title, 28, width), fill=INK, font=font(28))
+    subtitle = cut_text(heading.subtitle, 18, width)
     pen.text((_MARGIN, _MARGIN + 32), subtitle, fill=QUIET, font=font(18))
 
 
-def _cut(text: str, size: int, width: int) -> str:
+def cut_text(text: str, size: int, width: int) -> str:
     """Shorten a line that does not fit in its middle: names tell apart by their ends."""
     if font(size).getlength(text) <= width:
         return text

@@ -78,7 +78,7 @@ def _feature(outline: Outline, step: float, canvas: Canvas, labels: LabelMap) ->
     geometry = {
         "type": "Polygon",
         "coordinates": [
-            _ring(ring.coords, step, canvas.plane)
+            base_pixel_ring(ring.coords, step, canvas.plane)
             for ring in (polygon.exterior, *polygon.interiors)
         ],
     }
@@ -102,6 +102,7 @@ def _feature(outline: Outline, step: float, canvas: Canvas, labels: LabelMap) ->
     }
 
 
-def _ring(coords: Any, step: float, plane: tuple[int, int]) -> list[list[float]]:
+def base_pixel_ring(coords: Any, step: float, plane: tuple[int, int]) -> list[list[float]]:
+    """Return corners on a grid of this step as base pixels, cut at the plane (width, height)."""
     points = np.asarray(coords, np.float64)[:, :2] * step
     return np.round(np.clip(points, 0, plane), 2).tolist()

@@ -28,29 +28,15 @@ from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.prediction.table import TileRecord, write_table
 from wsi_vit.slides.files import printable_name, slide_digest, usable_file
 from wsi_vit.slides.slide import Slide, open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import Progress
+from wsi_vit.slides.tissue_outlines import outlines_digest
 from wsi_vit.store import Artefact, DigestCache, Shape, Store
 
 VERSION = 1
 STAGE = "prediction"
 RECORD, CLASS_MAP = "prediction.json", "classes.ome.zarr"
 ANNOTATIONS, TILES, OVERVIEW = "annotations.geojson", "tiles.parquet", "overview.png"
-
-
-@dataclass(frozen=True, slots=True)
-class SlideInput:
-    """A slide to predict, with what its cohort knows of it."""
-
-    path: Path
-    slide_id: str = ""
-    """Empty: the file's stem."""
-    mpp: float | None = None
-    """Micrometres per base pixel; wins over what the file says."""
-
-    @property
-    def name(self) -> str:
-        """What the slide is called in the results."""
-        return self.slide_id or self.path.stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +98,7 @@ def predict_slide(
     def make(folder: Path) -> dict[str, Any]:
         resolution = applied.tiling().resolution
         with open_slide(given.path, mpp=given.mpp, resolution=resolution) as opened:
-            job = _Job(opened, applied, section, given.name, shape.inputs["slide"])
+            job = _Job(opened, applied, section, given, shape.inputs["slide"])
             return job.make(folder, progress)
 
     return _finished(store.ensure(shape, make))
@@ -138,9 +124,10 @@ def prediction_shape(
         "mpp": slide.mpp,
     }
     digest = slide_digest(slide.path, DigestCache(store.root))
-    return Shape.of(
-        STAGE, VERSION, sections=sections, inputs={"slide": digest, "model": applied.digest}
-    )
+    inputs = {"slide": digest, "model": applied.digest}
+    if slide.tissue_mask is not None:
+        inputs["tissue_mask"] = outlines_digest(slide.tissue_mask)
+    return Shape.of(STAGE, VERSION, sections=sections, inputs=inputs)
 
 
 def _finished(artefact: Artefact) -> Prediction:
@@ -155,7 +142,7 @@ class _Job:
     slide: Slide
     applied: AppliedModel
     section: PredictionSection
-    slide_id: str
+    given: SlideInput
     sha256: str
 
     @property
@@ -165,7 +152,8 @@ class _Job:
     def make(self, folder: Path, progress: Progress | None) -> dict[str, Any]:
         """Write every file of the artefact; return its facts."""
         applied, section = self.applied, self.section
-        plan = plan_prediction(self.slide, applied.tiling(), applied.model.task, section)
+        tiles, task = applied.tiling(), applied.model.task
+        plan = plan_prediction(self.slide, tiles, task, section, given=self.given)
         target = ClassMap(folder / CLASS_MAP, plan.canvas, self.labels)
         target.create()
         painter = Painter(self.slide, plan, applied=applied, target=target, section=section)
@@ -195,7 +183,7 @@ class _Job:
         write_table(
             folder / TILES,
             records,
-            slide_id=self.slide_id,
+            slide_id=self.given.name,
             mpp=resolution_facts(self.slide, plan, self.applied).effective_mpp,
             labels=self.labels,
         )
@@ -207,7 +195,7 @@ class _Job:
         model = self.applied.model
         classes = class_facts(tally, plan.canvas, self.labels)
         return PredictionRecord(
-            slide=slide_facts(self.slide, slide_id=self.slide_id, sha256=self.sha256),
+            slide=slide_facts(self.slide, slide_id=self.given.name, sha256=self.sha256),
             model=ModelFacts(digest=self.applied.digest, task=model.task, input_px=model.input_px),
             settings={
                 "prediction": self.section.shaping("slides"),

@@ -22,7 +22,7 @@ from wsi_vit.slides.cutting import Chunk, Cutter, Tally
 from wsi_vit.slides.damage import doubtful
 from wsi_vit.slides.jpeg_pixels import decode_strictly
 from wsi_vit.slides.jpeg_stream import Opening, StreamError
-from wsi_vit.slides.quality import sharpness
+from wsi_vit.slides.quality.sharpness import sharpness
 from wsi_vit.slides.read_path import own_tiles
 from wsi_vit.slides.shard import PackedRows
 from wsi_vit.slides.stored_level import StoredLevel
@@ -160,6 +160,7 @@ class Copier:
             y=np.array([region.y for region in regions]),
             mpp=self.cutter.mpp,
             tissue=plan.tissue[span].astype(np.float32),
+            measures=plan.measures[span],
         )
         return Chunk([rows], Tally(kept=list(regions), copied=len(regions)))
 

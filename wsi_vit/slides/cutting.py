@@ -1,5 +1,6 @@
 """Wanted tiles read, encoded and counted, some at a time: called in threads."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.slides.jpeg import encode_jpeg
-from wsi_vit.slides.quality import sharpness
+from wsi_vit.slides.quality.sharpness import sharpness
 from wsi_vit.slides.shard import PackedRows, TileRow
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.tiles import TilePlan, TilesSection
@@ -116,6 +117,8 @@ class Cutter:
     def row(self, number: int, stream: bytes, sharp: float | None) -> TileRow:
         """Return one tile as a row."""
         region = self.plan.regions[number]
+        seen = {name: float(of[number]) for name, of in self.plan.measures.columns().items()}
+        blur = None if math.isnan(seen["blur"]) else seen["blur"]
         return TileRow(
             image=stream,
             slide_id=self.slide_id,
@@ -124,4 +127,5 @@ class Cutter:
             mpp=self.mpp,
             tissue=float(self.plan.tissue[number]),
             quality=sharp,
+            **seen | {"blur": blur},
         )

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,8 +14,16 @@ from wsi_vit.geometry import Region
 from wsi_vit.slides.slide import Slide
 
 _BLOCK_CELLS = 256
+"""Side of the blocks a slide is read in: whole bins of `blur.Texture`."""
+FINE = 2
+"""Fine pixels a side of a cell."""
 _LEAST_CELLS = 8
 """An unreadable block is halved down to this, so that one bad tile hides little around it."""
+
+Block = tuple[slice, slice]
+"""Rows and columns of cells."""
+Look = Callable[[Block, NDArray[np.uint8]], None]
+"""Shown each block with its fine pixels (rows, columns, 3), from several threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +46,32 @@ def read_overview(slide: Slide, mpp: float) -> Overview:
     Raises:
         SlideError: NO_MPP.
     """
-    cell = max(1.0, mpp / slide.mpp)
-    columns, rows = (max(1, math.ceil(side / cell - 1e-9)) for side in slide.size)
-    overview = Overview(
-        np.empty((rows, columns, 3), np.uint8), np.zeros((rows, columns), np.bool_), cell
-    )
-    with ThreadPoolExecutor(worker_count()) as pool:
-        for _ in pool.map(lambda block: _fill(slide, overview, block), _blocks(rows, columns)):
-            pass
+    overview = _empty(slide, mpp)
+    _each_block(overview, lambda block: _fill(slide, overview, block, overview.pixels[block]))
+    return overview
+
+
+def read_finely(slide: Slide, mpp: float, look: Look) -> Overview:
+    """Read as `read_overview` does, but from pixels of half a cell, which `look` is shown as well.
+
+    No fine pixel is kept, so memory grows with the cells only. Where the slide is too coarse for
+    fine pixels nothing is shown.
+
+    Raises:
+        SlideError: NO_MPP.
+    """
+    overview = _empty(slide, mpp)
+    if overview.base_px_per_cell < FINE:
+        return read_overview(slide, mpp)
+
+    def read(block: Block) -> None:
+        height, width = (FINE * (side.stop - side.start) for side in block)
+        fine = np.empty((height, width, 3), np.uint8)
+        _fill(slide, overview, block, fine)
+        overview.pixels[block] = _halved(fine)
+        look(block, fine)
+
+    _each_block(overview, read)
     return overview
 
 
@@ -54,7 +80,28 @@ def worker_count() -> int:
     return max(1, min(8, len(os.sched_getaffinity(0))))
 
 
-Block = tuple[slice, slice]
+def cells_of(slide: Slide, mpp: float) -> tuple[int, int, float]:
+    """Return rows and columns of cells over the plane, and the side of one in base pixels.
+
+    Raises:
+        SlideError: NO_MPP.
+    """
+    cell = max(1.0, mpp / slide.mpp)
+    columns, rows = (max(1, math.ceil(side / cell - 1e-9)) for side in slide.size)
+    return rows, columns, cell
+
+
+def _empty(slide: Slide, mpp: float) -> Overview:
+    rows, columns, cell = cells_of(slide, mpp)
+    return Overview(
+        np.empty((rows, columns, 3), np.uint8), np.zeros((rows, columns), np.bool_), cell
+    )
+
+
+def _each_block(overview: Overview, work: Callable[[Block], None]) -> None:
+    with ThreadPoolExecutor(worker_count()) as pool:
+        for _ in pool.map(work, _blocks(*overview.is_unreadable.shape)):
+            pass
 
 
 def _blocks(rows: int, columns: int) -> Iterator[Block]:
@@ -66,23 +113,42 @@ def _blocks(rows: int, columns: int) -> Iterator[Block]:
             )
 
 
-def _fill(slide: Slide, overview: Overview, block: Block) -> None:
-    """Read one block; where it fails, try its quarters and mark the smallest that still fail."""
+def _halved(fine: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the means of 2 x 2 pixels, rounded to nearest."""
+    rows = fine[0::FINE].astype(np.uint16) + fine[1::FINE]
+    return ((rows[:, 0::FINE] + rows[:, 1::FINE] + 2) >> 2).astype(np.uint8)
+
+
+def _fill(slide: Slide, overview: Overview, block: Block, into: NDArray[np.uint8]) -> None:
+    """Read one block into its pixels, as fine as these are.
+
+    Where that fails, its quarters are tried, and the smallest that still fail are marked.
+    """
     down, across = block
     height, width = down.stop - down.start, across.stop - across.start
     cell = overview.base_px_per_cell
     region = Region(across.start * cell, down.start * cell, width * cell, height * cell)
     try:
-        overview.pixels[block] = slide.read(region, width_px=width, height_px=height)
+        into[:] = slide.read(region, width_px=into.shape[1], height_px=into.shape[0])
     except SlideError as error:
         if error.reason is not Reason.UNREADABLE_TILES:
             raise
         if max(height, width) <= _LEAST_CELLS:
-            overview.pixels[block] = slide.background
+            into[:] = slide.background
             overview.is_unreadable[block] = True
             return
         for part in _quarters(block):
-            _fill(slide, overview, part)
+            _fill(slide, overview, part, _within(into, block, part))
+
+
+def _within(pixels: NDArray[np.uint8], block: Block, part: Block) -> NDArray[np.uint8]:
+    """Return the pixels of a part of a block."""
+    scale = len(pixels) // (block[0].stop - block[0].start)
+    down, across = (
+        slice((inner.start - outer.start) * scale, (inner.stop - outer.start) * scale)
+        for outer, inner in zip(block, part, strict=True)
+    )
+    return pixels[down, across]
 
 
 def _quarters(block: Block) -> Iterator[Block]:

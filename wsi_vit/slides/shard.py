@@ -1,6 +1,7 @@
 """One slide's tiles as an Arrow IPC stream that `datasets` opens memory-mapped, without a copy."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsi_vit.section import Section
+from wsi_vit.slides.quality.measures import TileMeasures
 
 if TYPE_CHECKING:
     import pyarrow
@@ -27,7 +29,14 @@ _VALUES = {
     "mpp": "float64",
     "tissue": "float32",
     "quality": "float32",
+    "blur": "float32",
+    "pen": "float32",
+    "dark": "float32",
+    "glass": "float32",
 }
+
+_MAYBE = ("quality", "blur", "pen", "dark", "glass")
+"""Columns that hold null where something was not measured."""
 
 _SHARED = {"side": "float64", "tile_px": "int32", "level": "int32"}
 """Further columns of a shard of coordinates: without a picture, each row must say what it is."""
@@ -61,6 +70,11 @@ class TileRow(Section):
     """Share of the tile that is tissue."""
     quality: float | None
     """Sharpness, see `quality.sharpness`; None where the tile was never decoded."""
+    blur: float | None = None
+    """See `TileMeasures`, as the three that follow; None where it was not measured."""
+    pen: float | None = None
+    dark: float | None = None
+    glass: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,6 +90,7 @@ class PackedRows:
     y: NDArray[np.float64]
     mpp: float
     tissue: NDArray[np.float32]
+    measures: TileMeasures
 
 
 def shard_schema(store: StoreKind = "pixels") -> "pyarrow.Schema":
@@ -150,10 +165,14 @@ def _listed(rows: list[TileRow]) -> _Columns:
         "y": [row.y for row in rows],
         "mpp": [row.mpp for row in rows],
         "tissue": [row.tissue for row in rows],
-        "quality": [np.nan if row.quality is None else row.quality for row in rows],
+        **{name: [_known(getattr(row, name)) for row in rows] for name in _MAYBE},
     }
     images = _joined([row.image for row in rows])
     return _Columns(images, [row.slide_id for row in rows], numbers)
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _packed(rows: PackedRows) -> _Columns:
@@ -165,6 +184,7 @@ def _packed(rows: PackedRows) -> _Columns:
         "mpp": np.full(count, rows.mpp),
         "tissue": rows.tissue,
         "quality": np.full(count, np.nan),
+        **rows.measures.columns(),
     }
     return _Columns((rows.images, rows.ends), [rows.slide_id] * count, numbers)
 

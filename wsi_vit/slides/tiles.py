@@ -11,14 +11,20 @@ from pydantic import Field
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.section import Section
+from wsi_vit.slides.areas import boxes_of
 from wsi_vit.slides.grid import GridSection, TileGrid, plan_grid
 from wsi_vit.slides.jpeg import Chroma
-from wsi_vit.slides.quality import QualitySection
+from wsi_vit.slides.quality.card import draw_card
+from wsi_vit.slides.quality.measures import TileMeasures
+from wsi_vit.slides.quality.report import SlideQuality, judge
+from wsi_vit.slides.quality.section import Limit, QualitySection
+from wsi_vit.slides.quality.survey import survey_slide
 from wsi_vit.slides.read_path import ReadPath, Work, choose_path, own_tilings, work_of
 from wsi_vit.slides.resolution import ResolutionSection
 from wsi_vit.slides.shard import StoreKind
 from wsi_vit.slides.slide import Slide
-from wsi_vit.slides.tissue import TissueMask, TissueSection, find_tissue
+from wsi_vit.slides.slide_input import SlideInput
+from wsi_vit.slides.tissue import TissueMask, TissueSection
 
 _ENLARGEMENT = 1.05
 """Tiles may be this much finer than the slide; more would be invented detail."""
@@ -48,7 +54,7 @@ class TilesSection(Section):
     """Largest share of wanted tiles that may be unreadable before the slide is quarantined."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TilePlan:
     """Which tiles of a slide are wanted; no tile has been read for it."""
 
@@ -58,7 +64,14 @@ class TilePlan:
     """Wanted tiles in base pixels, row-major."""
     tissue: NDArray[np.float64]
     """Share of each wanted tile that is tissue."""
+    measures: TileMeasures
+    """What else is known of each wanted tile."""
+    left_out: dict[Limit, int]
+    """How many tiles with tissue enough break each limit of the recipe; some may break several."""
     path: ReadPath
+    quality: SlideQuality
+    card: NDArray[np.uint8]
+    """A small picture of the slide with what was found on it, see `quality.card`."""
 
     def work(self, slide: Slide) -> Work:
         """Return what the tiles will take."""
@@ -68,34 +81,70 @@ class TilePlan:
         )
 
 
-def plan_tiles(slide: Slide, section: TilesSection) -> TilePlan:
+def plan_tiles(slide: Slide, section: TilesSection, *, given: SlideInput | None = None) -> TilePlan:
     """Lay the grid, find the tissue and choose the tiles.
 
     A tile whose overview cannot be read is wanted too: only reading it tells what it is.
 
+    Args:
+        slide: An open slide.
+        section: How it becomes tiles.
+        given: What its cohort knows of it: what it is called, and outlines of its tissue that win
+            over what is found.
+
     Raises:
-        SlideError: TOO_COARSE, TOO_SMALL, NO_TISSUE or NO_MPP.
+        SlideError: TOO_COARSE, TOO_SMALL, NO_TISSUE, LOW_QUALITY, BAD_TISSUE_MASK or NO_MPP.
     """
-    _refuse_enlarging(slide, section.grid)
-    stored = slide.stored_levels
-    tilings = own_tilings(slide.levels, stored)
-    grid = plan_grid(slide.size, slide.mpp, section.grid, tilings)
-    if not len(grid):
-        raise SlideError(
-            Reason.TOO_SMALL,
-            f"Not one tile of {grid.side:.1f} base pixels fits",
-            got=f"{slide.size[0]} x {slide.size[1]} px in {slide.path.name}",
-            remedy="Make tiles smaller, or set edge: pad in the recipe",
-        )
-    mask = find_tissue(slide, section.tissue)
+    given = given or SlideInput(slide.path)
+    grid = _laid(slide, section.grid)
+    survey = survey_slide(slide, section.tissue, tissue_mask=given.tissue_mask)
+    regions, tissue = _with_tissue(slide, survey.mask, grid, section.grid)
+    measures = survey.measure(boxes_of(regions))
+    broken = section.quality.broken(measures)
+    left_out = {limit: int(tiles.sum()) for limit, tiles in broken.items()}
+    keeps = ~np.any([np.zeros(len(regions), np.bool_), *broken.values()], axis=0)
+    kept = np.flatnonzero(keeps)
+    if not len(kept):
+        raise _low_quality(slide, len(regions), left_out)
+    path = choose_path(grid, slide.levels, slide.stored_levels, slide.planes)
+    return TilePlan(
+        grid=grid,
+        mask=survey.mask,
+        regions=tuple(regions[i] for i in kept),
+        tissue=tissue[kept],
+        measures=measures[kept],
+        left_out=left_out,
+        path=path,
+        quality=judge(survey, slide, given, path=path),
+        card=draw_card(survey),
+    )
+
+
+def _laid(slide: Slide, section: GridSection) -> TileGrid:
+    _refuse_enlarging(slide, section)
+    tilings = own_tilings(slide.levels, slide.stored_levels)
+    grid = plan_grid(slide.size, slide.mpp, section, tilings)
+    if len(grid):
+        return grid
+    raise SlideError(
+        Reason.TOO_SMALL,
+        f"Not one tile of {grid.side:.1f} base pixels fits",
+        got=f"{slide.size[0]} x {slide.size[1]} px in {slide.path.name}",
+        remedy="Make tiles smaller, or set edge: pad in the recipe",
+    )
+
+
+def _with_tissue(
+    slide: Slide, mask: TissueMask, grid: TileGrid, section: GridSection
+) -> tuple[list[Region], NDArray[np.float64]]:
+    """Return the tiles that show tissue enough, or whose overview is unreadable; and the share."""
     regions = tuple(grid.regions())
     share = mask.coverage(regions)
-    wanted = ((share >= section.grid.min_tissue) & (share > 0)) | (mask.unreadable(regions) > 0)
+    wanted = ((share >= section.min_tissue) & (share > 0)) | (mask.unreadable(regions) > 0)
     if not (wanted.any() and (mask.is_tissue.any() or mask.is_unreadable.any())):
-        raise no_tissue(slide, mask, section.grid)
+        raise no_tissue(slide, mask, section)
     chosen = np.flatnonzero(wanted)
-    path = choose_path(grid, slide.levels, stored, slide.planes)
-    return TilePlan(grid, mask, tuple(regions[i] for i in chosen), share[chosen], path)
+    return [regions[i] for i in chosen], share[chosen]
 
 
 def _refuse_enlarging(slide: Slide, grid: GridSection) -> None:
@@ -116,4 +165,14 @@ def no_tissue(slide: Slide, mask: TissueMask, grid: GridSection) -> SlideError:
         f"No tile is at least {grid.min_tissue:.0%} tissue",
         got=f"{mask.tissue_share:.2%} of {slide.path.name} is tissue",
         remedy="Look at the slide; lower grid.min_tissue or the tissue thresholds if it has some",
+    )
+
+
+def _low_quality(slide: Slide, tiles: int, left_out: dict[Limit, int]) -> SlideError:
+    told = ", ".join(f"max_{limit} {count}" for limit, count in left_out.items())
+    return SlideError(
+        Reason.LOW_QUALITY,
+        f"The recipe's quality limits leave out all {tiles} tiles with tissue",
+        got=f"{slide.path.name}: {told}",
+        remedy="Look at the slide with `wsi-vit slides quality`; raise the limits, or leave it out",
     )

@@ -18,14 +18,17 @@ from wsi_vit.slides.files import printable_name, slide_digest, usable_file
 from wsi_vit.slides.jpeg import ENCODER
 from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.picture import write_picture
+from wsi_vit.slides.quality.card import CARD, write_card
 from wsi_vit.slides.shard import ROWS_A_BATCH, Cut, PackedRows, TileRow, write_shard
 from wsi_vit.slides.slide import Slide, open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import Progress, TilesSection, no_tissue, plan_tiles
+from wsi_vit.slides.tissue_outlines import outlines_digest
 from wsi_vit.store import Artefact, DigestCache, Shape, Store
 
 _log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 _CUT = 8
 """Tiles that a thread cuts at a time."""
 _COPIED = ROWS_A_BATCH
@@ -35,57 +38,57 @@ _AHEAD = 4
 
 
 def tile_slide(
-    path: Path,
+    given: SlideInput,
     *,
-    slide_id: str,
-    mpp: float | None,
     section: TilesSection,
     store: Store,
     progress: Progress | None = None,
 ) -> Artefact:
     """Cut a slide into tiles, or find that it was done already.
 
-    The artefact holds `tiles.arrow` (see `shard`) and `thumbnail.jpg`; its facts say what was asked
-    for and what was got, and list tiles that could not be read. The same slide and section give the
-    same bytes, however many threads there are. Memory does not grow with the slide. With `store:
-    coordinates` the tiles are chosen and not cut, and the store notes where the slide lies.
+    The artefact holds `tiles.arrow` (see `shard`), `thumbnail.jpg` and `quality.png` (see
+    `quality.card`); its facts say what was asked for and what was got, and list tiles that could
+    not be read. The same slide and section give the same bytes, however many threads there are.
+    Memory does not grow with the slide. With `store: coordinates` the tiles are chosen and not cut,
+    and the store notes where the slide lies.
 
     Raises:
         SlideError: The slide must be quarantined; the reason code says why.
         StoreError: The artefact cannot be written.
     """
-    printable_name(slide_id)
-    usable_file(path)
-    shape = tiles_shape(path, slide_id=slide_id, mpp=mpp, section=section, store=store)
+    printable_name(given.name)
+    usable_file(given.path)
+    shape = tiles_shape(given, section=section, store=store)
 
     def make(folder: Path) -> dict[str, Any]:
-        with open_slide(path, mpp=mpp, resolution=section.resolution) as slide:
-            return _make_tiles(slide, slide_id, section, folder, progress)
+        with open_slide(given.path, mpp=given.mpp, resolution=section.resolution) as slide:
+            return _make_tiles(slide, given, section, folder, progress)
 
     tiles = store.ensure(shape, make)
     if section.store == "coordinates":
-        SlidePlaces(store.root).note(shape.inputs["slide"], path)
+        SlidePlaces(store.root).note(shape.inputs["slide"], given.path)
     return tiles
 
 
-def tiles_shape(
-    path: Path, *, slide_id: str, mpp: float | None, section: TilesSection, store: Store
-) -> Shape:
+def tiles_shape(given: SlideInput, *, section: TilesSection, store: Store) -> Shape:
     """Return what decides the tiles of a slide, and so names them."""
-    sections = {"tiles": section, "slide_id": slide_id, "mpp": mpp, "encoder": ENCODER}
-    digest = slide_digest(path, DigestCache(store.root))
-    return Shape.of("tiles", VERSION, sections=sections, inputs={"slide": digest})
+    sections = {"tiles": section, "slide_id": given.name, "mpp": given.mpp, "encoder": ENCODER}
+    inputs = {"slide": slide_digest(given.path, DigestCache(store.root))}
+    if given.tissue_mask is not None:
+        inputs["tissue_mask"] = outlines_digest(given.tissue_mask)
+    return Shape.of("tiles", VERSION, sections=sections, inputs=inputs)
 
 
 def _make_tiles(
-    slide: Slide, slide_id: str, section: TilesSection, folder: Path, progress: Progress | None
+    slide: Slide, given: SlideInput, section: TilesSection, folder: Path, progress: Progress | None
 ) -> dict[str, Any]:
-    cutter = Cutter(slide, slide_id, section, plan_tiles(slide, section))
+    cutter = Cutter(slide, given.name, section, plan_tiles(slide, section, given=given))
     tally, verified = write_tiles(cutter, folder / "tiles.arrow", progress)
     _refuse_too_many_invalid(slide, tally, section)
     if not tally.kept:
         raise no_tissue(slide, cutter.plan.mask, section.grid)
     write_picture(folder / "thumbnail.jpg", slide, cutter.plan.mask, tally.kept)
+    write_card(folder / CARD, cutter.plan.card)
     return _facts(cutter, tally, verified)
 
 
@@ -199,6 +202,8 @@ def _facts(cutter: Cutter, tally: Tally, verified: Verified) -> dict[str, Any]:
         "pen_share": float(plan.mask.is_pen.mean()),
         "tiles": len(tally.kept),
         "blurred": tally.blurred,
+        "left_out": plan.left_out,
+        "quality": plan.quality.model_dump(mode="json"),
         "tissue_unknown": tally.without_tissue,
         "invalid": tally.invalid,
     }

@@ -16,11 +16,11 @@ from scipy import ndimage
 
 from wsi_vit.geometry import Region
 from wsi_vit.section import Section
+from wsi_vit.slides.areas import boxes_of, share_of
 from wsi_vit.slides.glass import glass_colour
-from wsi_vit.slides.overview import Overview, read_overview
+from wsi_vit.slides.overview import Overview
 from wsi_vit.slides.pen import PenSection, find_pen
 from wsi_vit.slides.regions import drop_islands, fill_holes
-from wsi_vit.slides.slide import Slide
 
 _STRIP_ROWS = 512
 """Rows worked on at once: floats of a whole large slide would not fit the memory ceiling."""
@@ -51,7 +51,7 @@ class TissueMask:
     is_tissue: NDArray[np.bool_]
     """Shape (rows, columns)."""
     is_pen: NDArray[np.bool_]
-    """Shape (rows, columns); never tissue."""
+    """Shape (rows, columns); never tissue, unless somebody outlined it as such."""
     is_unreadable: NDArray[np.bool_]
     """Shape (rows, columns); what is there is not known."""
     base_px_per_cell: float
@@ -66,30 +66,28 @@ class TissueMask:
 
         Where a part of a region is unreadable, the share is that of the rest of it.
         """
-        shares = _shares(self.is_tissue, self.base_px_per_cell, regions)
+        boxes = boxes_of(regions)
+        shares = share_of(self.is_tissue, self.base_px_per_cell, boxes)
         if not self.is_unreadable.any():
             return shares
-        known = 1 - self.unreadable(regions)
+        known = 1 - share_of(self.is_unreadable, self.base_px_per_cell, boxes)
         return np.where(known > 1e-9, np.minimum(shares / np.maximum(known, 1e-9), 1.0), 0.0)
 
     def unreadable(self, regions: Sequence[Region]) -> NDArray[np.float64]:
         """Return the share of each region whose overview could not be read."""
-        return _shares(self.is_unreadable, self.base_px_per_cell, regions)
-
-
-def find_tissue(slide: Slide, section: TissueSection) -> TissueMask:
-    """Find the tissue of a slide at the section's resolution.
-
-    Raises:
-        SlideError: NO_MPP.
-    """
-    return tissue_of(read_overview(slide, section.mpp), slide.mpp, section)
+        return share_of(self.is_unreadable, self.base_px_per_cell, boxes_of(regions))
 
 
 def tissue_of(overview: Overview, mpp: float, section: TissueSection) -> TissueMask:
     """Find the tissue on a coarse picture whose base pixels measure `mpp` micrometres."""
+    return tissue_against(glass_colour(overview.pixels), overview, mpp, section)
+
+
+def tissue_against(
+    glass: NDArray[np.float32], overview: Overview, mpp: float, section: TissueSection
+) -> TissueMask:
+    """Find the tissue where the colour of empty glass is known, see `glass_colour`."""
     cell_um = overview.base_px_per_cell * mpp
-    glass = glass_colour(overview.pixels)
     raw = _stained(overview.pixels, glass, section, cell_um)
     pen = find_pen(overview.pixels, glass, section.pen, cell_um)
     is_tissue = raw & ~pen & ~overview.is_unreadable
@@ -123,34 +121,3 @@ def _above(
     saturation = (brightest - light.min(axis=2)) / np.maximum(brightest, 1 / 255)
     density = -np.log10(np.maximum(light, 1 / 255)).mean(axis=2)
     return (saturation >= section.min_saturation) & (density >= section.min_density)
-
-
-def _shares(mask: NDArray[np.bool_], cell: float, regions: Sequence[Region]) -> NDArray[np.float64]:
-    """Return the share of each region under the mask, by differences of the summed area table."""
-    rows, columns = mask.shape
-    table = np.zeros((rows + 1, columns + 1), np.int32)
-    np.cumsum(mask, axis=0, out=table[1:, 1:], dtype=np.int32)
-    np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
-    boxes = np.array([(r.x, r.y, r.right, r.bottom) for r in regions], np.float64).reshape(-1, 4)
-    left, top, right, bottom = boxes.T / cell
-    inside = (
-        _summed(table, right, bottom)
-        - _summed(table, left, bottom)
-        - _summed(table, right, top)
-        + _summed(table, left, top)
-    )
-    return np.clip(inside / ((right - left) * (bottom - top)), 0.0, 1.0)
-
-
-def _summed(
-    table: NDArray[np.int32], x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Read the table between its points: exact, as a cell is all tissue or all glass."""
-    x = np.clip(x, 0, table.shape[1] - 1)
-    y = np.clip(y, 0, table.shape[0] - 1)
-    column = np.minimum(x.astype(np.int64), table.shape[1] - 2)
-    row = np.minimum(y.astype(np.int64), table.shape[0] - 2)
-    right, down = x - column, y - row
-    upper = table[row, column] * (1 - right) + table[row, column + 1] * right
-    lower = table[row + 1, column] * (1 - right) + table[row + 1, column + 1] * right
-    return upper * (1 - down) + lower * down

@@ -1,20 +1,8 @@
-"""How sharp a tile is."""
+"""How sharp a tile is at its own resolution."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
-
-from wsi_vit.section import Section
-
-
-class QualitySection(Section):
-    """Which tiles are too blurred to learn from."""
-
-    min_sharpness: float = Field(default=0.0, ge=0)
-    """Least sharpness that keeps a tile; 0 keeps all. Depends on stain and resolution. Above 0 even
-    tiles that are kept as the scanner wrote them are decoded for it, which takes ten times longer
-    than keeping them; at 0 their sharpness is not known, and recorded as null."""
 
 
 def sharpness(image: NDArray[np.uint8]) -> float:
