@@ -93,5 +93,5 @@ def test_places_of_tiles_take_little_disk(recipe: Recipe, tmp_path: Path) -> Non
     assert done.tiles == first.tiles == whole.tiles
     assert done.tiles_folder
     written = (done.tiles_folder / "tiles.arrow").stat().st_size
-    assert first.disk_bytes == pytest.approx(written, rel=0.5)
+    assert first.disk_bytes < written < first.disk_bytes + 4_000  # a schema, and some ends
     assert first.disk_bytes < whole.disk_bytes / 10
