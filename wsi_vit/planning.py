@@ -22,7 +22,7 @@ from wsi_vit.store import Store
 _SAMPLES = 6
 """Tiles of each slide that are read and encoded to know their bytes, where they are encoded."""
 _WORDS = {"copied": "kept as scanned", "decoded": "decoded, encoded once", "region": "region reads"}
-_PLACE_BYTES = 80
+_PLACE_BYTES = 100
 """Of a tile that is kept as its place only."""
 _ADAM_BYTES = 16
 """Weight, gradient and two moments of a parameter, four bytes each."""

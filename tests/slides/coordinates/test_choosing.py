@@ -43,7 +43,7 @@ def test_they_list_the_tiles_of_a_shard_of_pixels_and_nothing_else_is_kept(
     places = cut(slide, tmp_path / "store", section("coordinates", mpp))
 
     whole, bare = rows_of(pixels), rows_of(places)
-    shared = ("slide_id", "x", "y", "mpp", "tissue")
+    shared = ("slide_id", "x", "y", "mpp", "tissue", "blur", "pen", "dark", "glass")
     assert [[row[k] for k in shared] for row in bare] == [[r[k] for k in shared] for r in whole]
     assert set(bare[0]) == {*shared, "quality", "side", "tile_px", "level"}
     assert (bare[0]["side"], bare[0]["tile_px"], bare[0]["level"]) == (
