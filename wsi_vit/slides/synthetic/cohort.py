@@ -15,7 +15,7 @@ from wsi_vit.slides.synthetic.noise import Field
 from wsi_vit.slides.synthetic.painting import Painter
 from wsi_vit.slides.synthetic.planting import plant
 from wsi_vit.slides.synthetic.settings import MASK_FACTOR, SyntheticSection
-from wsi_vit.slides.synthetic.stain import stain_of
+from wsi_vit.slides.synthetic.stain import Stain, stain_of
 from wsi_vit.slides.synthetic.textures import all_textures
 from wsi_vit.slides.synthetic.truth import write_mask, write_outlines
 from wsi_vit.store import write_whole
@@ -30,6 +30,8 @@ class SyntheticSlide:
     picture: NDArray[np.uint8]
     """Shape (height, width, 3), RGB."""
     layout: Layout
+    stain: Stain
+    """What it was painted with."""
 
 
 def synthesise_cohort(
@@ -79,7 +81,7 @@ def synthesise_slide(
     )
     picture = np.concatenate(list(painter.bands()))
     sprinkle_dust(rng, picture, unit=section.px_per_um)
-    return SyntheticSlide(picture=picture, layout=layout)
+    return SyntheticSlide(picture=picture, layout=layout, stain=stain)
 
 
 def _pen(rng: np.random.Generator, layout: Layout, section: SyntheticSection, number: int) -> Field:
