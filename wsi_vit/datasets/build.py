@@ -31,6 +31,7 @@ from wsi_vit.datasets.splits import (
     assert_disjoint,
     place,
 )
+from wsi_vit.datasets.stains import stain_warnings, write_stains
 from wsi_vit.datasets.summary import summarise
 from wsi_vit.datasets.targets import count_targets, slide_label
 from wsi_vit.errors import DatasetError
@@ -47,6 +48,8 @@ class SlideShards:
     """Stage `tiles`."""
     tile_labels: Artefact | None = None
     """Stage `tile-labels`; absent: the row's own label holds for all its tiles."""
+    stain: Artefact | None = None
+    """Stage `stain`; absent: tiles are read as they are stored."""
 
 
 def build_from_shards(
@@ -145,6 +148,7 @@ def _slide_shard(item: SlideShards, labels: LabelMap, task: Task) -> Shard:
         pixels=item.tiles,
         pixels_file="tiles.arrow",
         labels=item.tile_labels,
+        stain=item.stain,
         own=slide_label(row.label, labels) if whole else None,
         facts={
             "patient": row.patient,
@@ -186,6 +190,8 @@ def _make(plan: Plan, folder: Path) -> dict[str, Any]:
     placed = _placed(rows, plan)
     summary = summarise(plan, rows, placed, counts)
     facts = summary.facts | ({"source": plan.told} if plan.told else {})
+    facts |= write_stains(plan, folder)
+    facts["warnings"] += stain_warnings(facts)
     write_layout(plan, streams, folder, columns=summary.sidecar)
     (folder / "labels.json").write_text(canonical_json(plan.labels))
     (folder / "splits.json").write_text(canonical_json(summary.splits))

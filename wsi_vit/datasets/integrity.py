@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsi_vit.datasets.layout import LABELS_FOLDER, SIDECAR, SIDECAR_FOLDER, STATE, shard_paths
+from wsi_vit.datasets.stains import STAINS
 from wsi_vit.errors import DatasetError, StoreError
 from wsi_vit.store import Manifest, file_digest, read_manifest
 
@@ -23,13 +24,14 @@ def refuse_damage(folder: Path, manifest: Manifest) -> None:
         DatasetError: Something is missing, was changed, or was made anew; all is listed.
     """
     known = {entry.path: entry.sha256 for entry in manifest.files}
+    small = (*_SMALL, *({STAINS} & known.keys()))
     if manifest.shape.stage != "dataset":
         raise DatasetError(
             "This is no dataset", got=folder, remedy="Name a folder of the stage `dataset`"
         )
     faults = [
         f"{name} is missing or was changed"
-        for name in _SMALL
+        for name in small
         if not (folder / name).is_file() or file_digest(folder / name) != known.get(name)
     ]
     faults += list(_shard_faults(folder, manifest))

@@ -25,6 +25,8 @@ class Shard:
     pixels_file: str
     labels: Artefact | None
     """Absent: `own` is the class of each row."""
+    stain: Artefact | None = None
+    """Stage `stain`; absent: the pixels are read as they are stored."""
     own: int | None = None
     facts: dict[str, Any]
     """Of each row, or of all: patient, site, given (split), word (class to stratify by)."""
@@ -72,6 +74,7 @@ class Plan:
         """What decides the dataset."""
         inputs = {f"pixels/{shard.name}": shard.pixels.digest for shard in self.shards}
         inputs |= {f"labels/{s.name}": s.labels.digest for s in self.shards if s.labels}
+        inputs |= {f"stain/{s.name}": s.stain.digest for s in self.shards if s.stain}
         rows = {shard.name: {"own": shard.own, **shard.facts} for shard in self.shards}
         sections = {
             "name": self.name,

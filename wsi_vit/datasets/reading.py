@@ -20,7 +20,9 @@ from wsi_vit.datasets.layout import LABELS_FOLDER, SIDECAR, SIDECAR_FOLDER, shar
 from wsi_vit.datasets.pictures import EncodedColumn, Pictures, open_pictures
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.datasets.splits import assert_disjoint
+from wsi_vit.datasets.stains import stain_maps
 from wsi_vit.labels import LabelMap
+from wsi_vit.slides.stain.mapping import StainMap
 from wsi_vit.store import Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class DatasetExamples:
         images = self._pictures.read([int(self.rows[index]) for index in indices], names)
         return [
             Example(
-                image=image,
+                image=self._restained(image, self.slide_ids[index]),
                 target=self._target(index),
                 key=name,
                 slide_id=self.slide_ids[index],
@@ -142,6 +144,10 @@ class DatasetExamples:
             return decode_mask(self._masks[int(self.rows[index])], name=self.keys[index])
         return np.array(self.labels[index], dtype=np.uint8)
 
+    def _restained(self, image: NDArray[np.uint8], slide_id: str) -> NDArray[np.uint8]:
+        stain = self._stains.get(slide_id)
+        return image if stain is None else stain.apply(image)
+
     def _words(self, table: pa.Table, column: str) -> tuple[str, ...]:
         return tuple(table[column].take(pa.array(self.rows)).to_pylist())
 
@@ -161,6 +167,10 @@ class DatasetExamples:
     @cached_property
     def _pictures(self) -> Pictures:
         return open_pictures(shard_paths(self.folder))
+
+    @cached_property
+    def _stains(self) -> dict[str, StainMap]:
+        return stain_maps(self.folder)
 
     @cached_property
     def _masks(self) -> EncodedColumn:

@@ -11,6 +11,7 @@ from wsi_vit.datasets.hub import HubSource
 from wsi_vit.datasets.scene_parse import SceneParseSource
 from wsi_vit.datasets.segments import SegmentsSource
 from wsi_vit.section import Section
+from wsi_vit.slides.stain.section import AnyStain, NoStain
 from wsi_vit.slides.tile_labels import LabellingSection
 from wsi_vit.slides.tiles import TilesSection
 
@@ -37,6 +38,8 @@ class CohortSource(Section):
     """The hub's identifier of the slides' licence, such as `cc-by-4.0`; publishing needs it."""
     tiles: TilesSection
     labelling: LabellingSection = LabellingSection()
+    stain: AnyStain = NoStain()
+    """What happens to the stains of tiles when they are read; stored tiles are the scanner's."""
 
 
 AnyImageSource = FolderSource | HubSource | SceneParseSource | CamVidSource | SegmentsSource

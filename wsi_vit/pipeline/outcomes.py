@@ -28,6 +28,7 @@ class SlideOutcome(Section):
     tiles: int = 0
     tiles_folder: Path | None = None
     labels_folder: Path | None = None
+    stain_folder: Path | None = None
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of a table."""

@@ -13,8 +13,9 @@ from typing import Any
 from wsi_vit.datasets.reading import TrainingSet
 from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.errors import StoreError
-from wsi_vit.prediction.applied import PREDICTION, TILES
+from wsi_vit.prediction.applied import PREDICTION, STAIN, TILES
 from wsi_vit.recipe import Recipe, dump_recipe, load_recipe
+from wsi_vit.slides.stain.section import MacenkoStain
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.store import FileEntry, Manifest, Shape, canonical_json, file_digest, write_whole
 from wsi_vit.tracking.journal import Journal
@@ -101,6 +102,9 @@ class RunPlace:
         tiles = _tiles_of(self.recipe)
         if tiles:
             (scratch / TILES).write_text(canonical_json(tiles))
+        stain = _stain_of(self.recipe)
+        if stain:
+            (scratch / STAIN).write_text(canonical_json(stain))
         (scratch / PREDICTION).write_text(canonical_json(self.recipe.prediction))
         scratch.rename(self.model)
 
@@ -168,3 +172,8 @@ def git_commit() -> str | None:
 
 def _tiles_of(recipe: Recipe) -> TilesSection | None:
     return recipe.source.tiles if isinstance(recipe.source, CohortSource) else None
+
+
+def _stain_of(recipe: Recipe) -> MacenkoStain | None:
+    stain = recipe.source.stain if isinstance(recipe.source, CohortSource) else None
+    return stain if isinstance(stain, MacenkoStain) else None

@@ -11,6 +11,8 @@ from wsi_vit.pipeline.outcomes import Progress, SlideOutcome, silent
 from wsi_vit.recipe import Recipe
 from wsi_vit.settings import Settings
 from wsi_vit.slides.slide_input import SlideInput
+from wsi_vit.slides.stain.section import MacenkoStain
+from wsi_vit.slides.stain.stage import stain_slide
 from wsi_vit.slides.tile_labels import label_tiles
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Store, read_manifest
@@ -55,17 +57,19 @@ def tile_row(row: CohortRow, *, recipe: Recipe, settings: Settings) -> SlideOutc
     try:
         tiles = tile_slide(SlideInput.of(row), section=source.tiles, store=store)
         labels = _labelled(row, tiles, recipe=recipe, store=store)
+        stain = _stained(row, source, store=store)
     except SlideError as error:
         return _quarantined(row, error.reason, error)
     except AnnotationError as error:
         return _quarantined(row, Reason.BAD_ANNOTATIONS, error)
-    reused = tiles.reused and (labels is None or labels.reused)
+    reused = all(item is None or item.reused for item in (tiles, labels, stain))
     return SlideOutcome(
         slide_id=row.slide_id,
         state="reused" if reused else "tiled",
         tiles=tiles.facts["tiles"],
         tiles_folder=tiles.folder,
         labels_folder=labels.folder if labels else None,
+        stain_folder=stain.folder if stain else None,
     )
 
 
@@ -117,12 +121,21 @@ def _labelled(row: CohortRow, tiles: Artefact, *, recipe: Recipe, store: Store) 
     )
 
 
+def _stained(row: CohortRow, source: CohortSource, *, store: Store) -> Artefact | None:
+    if not isinstance(source.stain, MacenkoStain):
+        return None
+    return stain_slide(
+        row.slide, mpp=row.mpp, section=source.stain, tiles=source.tiles, store=store
+    )
+
+
 def _shards(row: CohortRow, outcome: SlideOutcome) -> SlideShards:
     assert outcome.tiles_folder
     return SlideShards(
         row=row,
         tiles=_artefact(outcome.tiles_folder),
         tile_labels=_artefact(outcome.labels_folder) if outcome.labels_folder else None,
+        stain=_artefact(outcome.stain_folder) if outcome.stain_folder else None,
     )
 
 

@@ -18,6 +18,7 @@ from wsi_vit.models.load import load_model
 from wsi_vit.models.model import Model
 from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.section import Section
+from wsi_vit.slides.stain.section import MacenkoStain
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.store import digest_of, file_digest
 
@@ -25,6 +26,8 @@ TILES = "tiles.json"
 """Beside a slide model's weights: the tiling it learnt on, so that it is applied alike."""
 PREDICTION = "prediction.json"
 """Beside any model's weights: the settings that it is to be applied with."""
+STAIN = "stain.json"
+"""Beside a slide model's weights, where slides were brought to a target's stains."""
 _Saved = TypeVar("_Saved", bound=Section)
 
 Pixels = NDArray[np.uint8]
@@ -41,6 +44,8 @@ class AppliedModel:
     device: torch.device
     tiles: TilesSection | None = None
     """How slides were cut for its training; absent for models of plain pictures."""
+    stain: MacenkoStain | None = None
+    """How the stains of slides were treated; absent: they were left as they are."""
     section: PredictionSection = field(default_factory=PredictionSection)
     """How it is meant to be applied."""
 
@@ -116,6 +121,7 @@ def load_applied(folder: Path, *, tiles: TilesSection | None = None) -> AppliedM
         digest=model_digest(folder),
         device=device,
         tiles=tiles or _saved(TilesSection, folder / TILES),
+        stain=_saved(MacenkoStain, folder / STAIN),
         section=_saved(PredictionSection, folder / PREDICTION) or PredictionSection(),
     )
 

@@ -18,6 +18,7 @@ from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.prediction.stitch import Band, BandBlender, Stripe
 from wsi_vit.prediction.table import NO_TISSUE, UNREADABLE, TileRecord
 from wsi_vit.slides.slide import Slide
+from wsi_vit.slides.stain.mapping import StainMap
 from wsi_vit.slides.tiles import Progress
 
 
@@ -42,7 +43,9 @@ class Painter:
         applied: AppliedModel,
         target: ClassMap,
         section: PredictionSection,
+        stain: StainMap | None = None,
     ) -> None:
+        self._stain = stain
         self._slide, self._plan, self._applied = slide, plan, applied
         self._target, self._section = target, section
         self._classes = len(applied.model.labels)
@@ -76,6 +79,7 @@ class Painter:
             tiles,
             tile_px=self._applied.tiling().grid.tile_px,
             ahead=2 * self._section.batch_size,
+            stain=self._stain,
         )
 
     def _stitch(

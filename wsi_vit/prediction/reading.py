@@ -12,6 +12,7 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.prediction.canvas import PlannedTile
 from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.slide import Slide
+from wsi_vit.slides.stain.mapping import StainMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,17 @@ class ReadTile:
 
 
 def read_ahead(
-    slide: Slide, tiles: Sequence[PlannedTile], *, tile_px: int, ahead: int
+    slide: Slide,
+    tiles: Sequence[PlannedTile],
+    *,
+    tile_px: int,
+    ahead: int,
+    stain: StainMap | None = None,
 ) -> Generator[ReadTile]:
     """Yield the tiles in order, while threads read at most `ahead` of the following ones.
 
-    Close it before the slide: it then waits for its threads.
+    Where there is a stain map, they go through it. Close it before the slide: it then waits for
+    its threads.
 
     Raises:
         SlideError: For any reason but unreadable pixels, which are handed on.
@@ -37,7 +44,7 @@ def read_ahead(
     with ThreadPoolExecutor(worker_count(), thread_name_prefix="tiles") as pool:
         try:
             for tile in tiles:
-                pending.append(pool.submit(_read, slide, tile, tile_px))
+                pending.append(pool.submit(_read, slide, tile, tile_px, stain))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:
@@ -47,11 +54,11 @@ def read_ahead(
                 future.cancel()
 
 
-def _read(slide: Slide, tile: PlannedTile, tile_px: int) -> ReadTile:
+def _read(slide: Slide, tile: PlannedTile, tile_px: int, stain: StainMap | None) -> ReadTile:
     try:
         image = slide.read(tile.region, width_px=tile_px, height_px=tile_px)
     except SlideError as error:
         if error.reason is not Reason.UNREADABLE_TILES:
             raise
         return ReadTile(tile, None)
-    return ReadTile(tile, image)
+    return ReadTile(tile, image if stain is None else stain.apply(image))

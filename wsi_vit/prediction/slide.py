@@ -29,6 +29,8 @@ from wsi_vit.prediction.table import TileRecord, write_table
 from wsi_vit.slides.files import printable_name, slide_digest, usable_file
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.slide_input import SlideInput
+from wsi_vit.slides.stain.sampling import fit_slide
+from wsi_vit.slides.stain.stage import SlideStain
 from wsi_vit.slides.tiles import Progress
 from wsi_vit.slides.tissue_outlines import outlines_digest
 from wsi_vit.store import Artefact, DigestCache, Shape, Store
@@ -98,7 +100,8 @@ def predict_slide(
     def make(folder: Path) -> dict[str, Any]:
         resolution = applied.tiling().resolution
         with open_slide(given.path, mpp=given.mpp, resolution=resolution) as opened:
-            job = _Job(opened, applied, section, given, shape.inputs["slide"])
+            stain = _stain_of(opened, applied)
+            job = _Job(opened, applied, section, given, shape.inputs["slide"], stain)
             return job.make(folder, progress)
 
     return _finished(store.ensure(shape, make))
@@ -123,11 +126,21 @@ def prediction_shape(
         "slide_id": slide.name,
         "mpp": slide.mpp,
     }
+    if applied.stain:
+        sections["stain"] = applied.stain
     digest = slide_digest(slide.path, DigestCache(store.root))
     inputs = {"slide": digest, "model": applied.digest}
     if slide.tissue_mask is not None:
         inputs["tissue_mask"] = outlines_digest(slide.tissue_mask)
     return Shape.of(STAGE, VERSION, sections=sections, inputs=inputs)
+
+
+def _stain_of(slide: Slide, applied: AppliedModel) -> SlideStain | None:
+    """Return what becomes of a slide's stains, as in the model's training."""
+    if applied.stain is None:
+        return None
+    fit = fit_slide(slide, applied.stain, applied.tiling().tissue)
+    return SlideStain(section=applied.stain, fit=fit)
 
 
 def _finished(artefact: Artefact) -> Prediction:
@@ -144,6 +157,7 @@ class _Job:
     section: PredictionSection
     given: SlideInput
     sha256: str
+    stain: SlideStain | None
 
     @property
     def labels(self) -> LabelMap:
@@ -156,7 +170,14 @@ class _Job:
         plan = plan_prediction(self.slide, tiles, task, section, given=self.given)
         target = ClassMap(folder / CLASS_MAP, plan.canvas, self.labels)
         target.create()
-        painter = Painter(self.slide, plan, applied=applied, target=target, section=section)
+        painter = Painter(
+            self.slide,
+            plan,
+            applied=applied,
+            target=target,
+            section=section,
+            stain=self.stain.map if self.stain else None,
+        )
         tally = painter.paint(progress)
         records = [tally.records[number] for number in sorted(tally.records)]
         self._refuse_too_many_invalid(records)
@@ -200,6 +221,7 @@ class _Job:
             settings={
                 "prediction": self.section.shaping("slides"),
                 "tiles": self.applied.tiling().model_dump(mode="json"),
+                **({"stain": self.stain.model_dump(mode="json")} if self.stain else {}),
             },
             resolution=resolution_facts(self.slide, plan, self.applied),
             map=map_facts(plan.canvas),
