@@ -17,6 +17,7 @@ from tests.slides.making import JpegKind, Pixels, encoded, parts_of, tissue_like
 from wsi_vit.geometry import Region
 from wsi_vit.slides.facts import slide_facts
 from wsi_vit.slides.slide import open_slide
+from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Store
@@ -47,7 +48,7 @@ def shown(path: Path) -> Pixels:
 def tiled(path: Path, root: Path, **grid: Any) -> tuple[Artefact, list[dict[str, Any]]]:
     asked = {"grid": {"tile_px": TILE, "mpp": 2.0, "min_tissue": 0.2, **grid}, "max_invalid": 0.5}
     section = TilesSection.model_validate(asked)
-    made = tile_slide(path, slide_id="a", mpp=None, section=section, store=Store(root))
+    made = tile_slide(SlideInput(path, "a"), section=section, store=Store(root))
     with pa.memory_map(str(made.folder / "tiles.arrow")) as source:
         return made, pa.ipc.open_stream(source).read_all().to_pylist()
 
