@@ -78,13 +78,18 @@ class Parquet:
     def at(self, row: int) -> Any:
         """Return the bytes of one picture."""
         column = self._file.read_row_group(row // self._group, columns=["image"])["image"]
-        return column.chunk(0).field("bytes")[row % self._group].as_buffer()
+        return _unsigned(column.chunk(0).field("bytes")[row % self._group])
 
     def each(self) -> Iterator[Any]:
         """Yield the bytes of all pictures, in order."""
         for batch in self._file.iter_batches(batch_size=self._group, columns=["image"]):
             pictures = batch["image"].field("bytes")
-            yield from (pictures[row].as_buffer() for row in range(len(pictures)))
+            yield from (_unsigned(pictures[row]) for row in range(len(pictures)))
+
+
+def _unsigned(data: Any) -> memoryview:
+    """Return bytes as decoders take them: Arrow calls its own signed."""
+    return memoryview(data.as_buffer()).cast("B")
 
 
 def tiles(count: int) -> list[TileRow]:
