@@ -326,3 +326,24 @@ def test_a_cohort_is_read_whole_or_every_faulty_line_is_named(
         assert not faulty
         assert not straddling
         assert [row.patient for row in cohort.rows] == [patient for patient, _, _ in lines]
+
+
+def test_outlined_tissue_is_named_by_a_column_or_found_beside_the_slide(tmp_path: Path) -> None:
+    (tmp_path / "b.tissue.geojson").write_text("{}")
+    text = "slide,patient,tissue_mask\na.svs,p,masks/a.geojson\nb.svs,p,\nc.svs,p,\n"
+
+    cohort = read_cohort(written(tmp_path, text))
+
+    assert [row.tissue_mask for row in cohort.rows] == [
+        tmp_path / "masks/a.geojson", tmp_path / "b.tissue.geojson", None,
+    ]  # fmt: skip
+    assert any("a.geojson" in warning for warning in cohort.warnings), "it is not there"
+
+
+def test_outlined_tissue_is_found_in_a_folder_of_slides(tmp_path: Path) -> None:
+    for name in ("a.svs", "a.tissue.geojson", "b.svs"):
+        (tmp_path / name).touch()
+
+    rows = read_cohort(tmp_path).rows
+
+    assert [row.tissue_mask for row in rows] == [tmp_path / "a.tissue.geojson", None]

@@ -12,17 +12,26 @@ from tests.pipeline.test_verbs import called, told
 from tests.slides.making import stained, write_tiff
 from tests.slides.quality.making import troubled_slide
 from wsi_vit import console
+from wsi_vit.errors import Reason
 from wsi_vit.pipeline import contact_sheet
+from wsi_vit.pipeline.outcomes import SlideOutcome
 from wsi_vit.pipeline.quality import (
     QualityReport,
     SlideVerdict,
     SurveySection,
     check_quality,
+    tiled_quality,
     write_quality,
 )
+from wsi_vit.recipe import load_recipe
+from wsi_vit.settings import Settings
 from wsi_vit.slides.quality.card import COLOURS, swatch
 from wsi_vit.slides.quality.marks import StainFacts
 from wsi_vit.slides.quality.report import SlideQuality
+from wsi_vit.slides.slide_input import SlideInput
+from wsi_vit.slides.tiles import TilesSection
+from wsi_vit.slides.tiling import tile_slide
+from wsi_vit.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +150,27 @@ def test_the_verbs_survey_and_outline(slides: Path, tmp_path: Path) -> None:
     assert Path(found["table"]).is_file()
     assert (tmp_path / "a.tissue.geojson").is_file()
     assert "a.tissue.geojson" in said.replace("\n", "")
+
+
+def test_tiling_leaves_the_same_report_without_opening_a_slide(
+    slides: Path, tmp_path: Path
+) -> None:
+    section = TilesSection.model_validate({"grid": {"tile_px": 128, "mpp": 4.0}})
+    made = [
+        tile_slide(SlideInput(slides / name), section=section, store=Store(tmp_path / "store"))
+        for name in ("a.tif", "b.tif")
+    ]
+    outcomes = [
+        SlideOutcome(slide_id=item.facts["slide_id"], state="tiled", tiles_folder=item.folder)
+        for item in made
+    ]
+    lost = SlideOutcome(slide_id="z", state="quarantined", reason=Reason.MISSING, message="gone")
+
+    report = tiled_quality(
+        load_recipe("demo_segmentation"), [*outcomes, lost], settings=Settings(runs=tmp_path)
+    )
+
+    assert [slide.slide_id for slide in report.slides] == ["z", "b", "a"]
+    assert report.table == tmp_path / "quality/demo_segmentation/quality.csv"
+    assert "copied" in report.table.read_text() or "decoded" in report.table.read_text()
+    assert [path.name for path in report.sheets] == ["contact-sheet-01.png"]

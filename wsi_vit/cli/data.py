@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from wsi_vit import console
-from wsi_vit.cli.verbs import Data, Json, RecipeName, app, exit_on_lost, lost_of
+from wsi_vit.cli.verbs import Data, Json, RecipeName, app, exit_on_lost, lost_of, show_quality
 from wsi_vit.settings import Settings
 
 
@@ -40,17 +40,25 @@ def tile(
 ) -> None:
     """Cut the slides of a cohort into tiles; what is there already is skipped.
 
+    What speaks against slides goes to OUT/quality/RECIPE: a table, and a contact sheet with those
+    first that somebody should look at.
+
     Example: wsi-vit tile wsi_segmentation --cohort cohort.csv --out runs
     """
     from wsi_vit import pipeline
     from wsi_vit.recipe import load_recipe
 
     settings = Settings() if out is None else Settings(runs=out)
+    resolved = load_recipe(recipe).reading(cohort)
     with console.progress_bars() as progress:
-        outcomes = pipeline.tile_cohort(
-            load_recipe(recipe).reading(cohort), settings=settings, progress=progress
-        )
-    _show_outcomes(outcomes, as_json=as_json)
+        outcomes = pipeline.tile_cohort(resolved, settings=settings, progress=progress)
+    report = pipeline.tiled_quality(resolved, outcomes, settings=settings)
+    if as_json:
+        console.print_json(outcomes)
+    else:
+        console.print_table([item.row() for item in outcomes])
+        show_quality(report)
+    exit_on_lost(lost_of(outcomes))
 
 
 @app.command()
@@ -129,14 +137,6 @@ def synthesise(
     section = SyntheticSection(slides_per_patient=slides_per_patient)
     cohort = synthesise_cohort(out, slides=slides, seed=seed, section=section)
     console.say(f"[bold]{cohort}[/bold]")
-
-
-def _show_outcomes(outcomes: Any, *, as_json: bool) -> None:
-    if as_json:
-        console.print_json(outcomes)
-    else:
-        console.print_table([item.row() for item in outcomes])
-    exit_on_lost(lost_of(outcomes))
 
 
 def _show_look(looked: Any, *, as_json: bool) -> None:

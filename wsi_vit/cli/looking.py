@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from wsi_vit import console
-from wsi_vit.cli.verbs import Json, app, exit_on_lost
+from wsi_vit.cli.verbs import Json, app, exit_on_lost, show_quality
 
 slides_app = typer.Typer(no_args_is_help=True, help="Look at slide files.")
 app.add_typer(slides_app, name="slides")
@@ -82,8 +82,7 @@ def slides_quality(
     if as_json:
         console.print_json(report)
     else:
-        console.print_table([slide.row() for slide in report.slides])
-        console.say("\n".join(str(path) for path in (report.table, *report.sheets)))
+        show_quality(report)
     exit_on_lost(report.lost)
 
 

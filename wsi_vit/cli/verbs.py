@@ -36,3 +36,10 @@ def exit_on_lost(lost: list[str]) -> None:
 def lost_of(outcomes: Any) -> list[str]:
     """Return the names of those that were quarantined."""
     return [item.slide_id for item in outcomes if item.state == "quarantined"]
+
+
+def show_quality(report: Any) -> None:
+    """Print what speaks for and against slides, and where table and pictures are."""
+    if report.slides:
+        console.print_table([slide.row() for slide in report.slides], title="Quality")
+        console.say("\n".join(str(path) for path in (report.table, *report.sheets)))

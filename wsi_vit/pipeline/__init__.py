@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         predict_row,
     )
     from wsi_vit.pipeline.publishing import listing_for, publish
+    from wsi_vit.pipeline.quality import QualityReport, check_quality, tiled_quality
     from wsi_vit.pipeline.registering import Promotion, models, promote, register, rollback
     from wsi_vit.pipeline.running import run_recipe
     from wsi_vit.pipeline.showing import show_augmentation
@@ -44,10 +45,12 @@ __all__ = [
     "PredictionOutcome",
     "Progress",
     "Promotion",
+    "QualityReport",
     "RunOutcome",
     "SlideOutcome",
     "Trained",
     "build",
+    "check_quality",
     "check_recipe",
     "cohort_of",
     "evaluate",
@@ -67,6 +70,7 @@ __all__ = [
     "show_augmentation",
     "tile_cohort",
     "tile_row",
+    "tiled_quality",
     "train",
     "train_supervised",
 ]
@@ -85,6 +89,7 @@ _MODULES = {
     ],
     "predicting": ["PredictionOptions", "fetch_model", "listed_inputs", "predict", "predict_row"],
     "publishing": ["listing_for", "publish"],
+    "quality": ["QualityReport", "check_quality", "tiled_quality"],
     "registering": ["Promotion", "models", "promote", "register", "rollback"],
     "running": ["run_recipe"],
     "showing": ["show_augmentation"],

@@ -13,10 +13,10 @@ import numpy as np
 from wsi_vit.cohort import read_cohort, tissue_beside
 from wsi_vit.datasets.sources import CohortSource
 from wsi_vit.errors import Reason, SlideError, UsageError
-from wsi_vit.pipeline.contact_sheet import Card, draw_sheets
 from wsi_vit.pipeline.outcomes import Progress, SlideOutcome, silent
 from wsi_vit.recipe import Recipe
 from wsi_vit.section import Section
+from wsi_vit.settings import Settings
 from wsi_vit.slides.quality.card import CARD, draw_card, write_card
 from wsi_vit.slides.quality.report import SlideQuality, judge
 from wsi_vit.slides.quality.survey import survey_slide
@@ -80,6 +80,7 @@ class QualityReport(Section):
     slides: tuple[SlideVerdict, ...]
     table: Path
     sheets: tuple[Path, ...]
+    """Pages of the contact sheet; of a single slide its card alone."""
 
     @property
     def lost(self) -> list[str]:
@@ -119,9 +120,15 @@ def check_quality(
     return write_quality(verdicts, out, title="Quality")
 
 
-def tiled_quality(outcomes: Sequence[SlideOutcome], *, out: Path, title: str) -> QualityReport:
-    """Write table and contact sheet from what tiling found; no slide is opened."""
-    return write_quality([_tiled(item) for item in outcomes], out, title=title)
+def tiled_quality(
+    recipe: Recipe, outcomes: Sequence[SlideOutcome], *, settings: Settings
+) -> QualityReport:
+    """Write table and contact sheet of what was tiled, as tiling found it; no slide is opened.
+
+    They go to `quality/<recipe>` beside the runs.
+    """
+    out = settings.runs / "quality" / recipe.name
+    return write_quality([_tiled(item) for item in outcomes], out, title=f"Slides of {recipe.name}")
 
 
 def write_quality(verdicts: Sequence[SlideVerdict], out: Path, *, title: str) -> QualityReport:
@@ -132,8 +139,19 @@ def write_quality(verdicts: Sequence[SlideVerdict], out: Path, *, title: str) ->
     table = out / "quality.csv"
     with write_whole(table) as scratch:
         _write_table(scratch, ranked)
+    sheets = _sheets(ranked, out, title)
+    return QualityReport(slides=tuple(ranked), table=table, sheets=tuple(sheets))
+
+
+def _sheets(verdicts: Sequence[SlideVerdict], out: Path, title: str) -> list[Path]:
+    """Draw the contact sheet in place of an older one; of a single slide return its card."""
     for stale in out.glob("contact-sheet-*.png"):
         stale.unlink()
+    if len(verdicts) == 1:
+        return [item.card for item in verdicts if item.card]
+    # Imported here: who tiles one slide need not wait for what draws pages.
+    from wsi_vit.pipeline.contact_sheet import Card, draw_sheets
+
     cards = [
         Card(
             item.slide_id,
@@ -141,10 +159,9 @@ def write_quality(verdicts: Sequence[SlideVerdict], out: Path, *, title: str) ->
             item.card,
             (item.message,) if item.reason else item.suspicions,
         )
-        for item in ranked
+        for item in verdicts
     ]
-    sheets = draw_sheets(cards, out, title=title)
-    return QualityReport(slides=tuple(ranked), table=table, sheets=tuple(sheets))
+    return draw_sheets(cards, out, title=title)
 
 
 def _slides(path: Path) -> Iterator[SlideInput]:

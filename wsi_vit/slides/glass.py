@@ -16,7 +16,9 @@ def glass_colour(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     sample = pixels[:: max(1, len(pixels) // 1000), :: max(1, pixels.shape[1] // 1000)]
     flat = sample.reshape(-1, 3)
-    low, high = flat.min(axis=1), flat.max(axis=1)
+    red, green, blue = flat.T
+    low = np.minimum(np.minimum(red, green), blue)
+    high = np.maximum(np.maximum(red, green), blue)
     bright = flat[(low >= _BRIGHT) & (high - low <= _GREY)]
     if len(bright) < 0.005 * len(flat):
         return np.full(3, _USUAL, np.float32)

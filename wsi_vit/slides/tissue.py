@@ -117,7 +117,9 @@ def _above(
 ) -> NDArray[np.bool_]:
     light = np.minimum(pixels / glass, 1.0).astype(np.float32)
     light = ndimage.gaussian_filter(light, (sigma, sigma, 0), mode="nearest")
-    brightest = light.max(axis=2)
-    saturation = (brightest - light.min(axis=2)) / np.maximum(brightest, 1 / 255)
-    density = -np.log10(np.maximum(light, 1 / 255)).mean(axis=2)
+    red, green, blue = np.maximum(np.moveaxis(light, -1, 0), 1 / 255)
+    brightest = np.maximum(np.maximum(red, green), blue)
+    saturation = 1 - np.minimum(np.minimum(red, green), blue) / brightest
+    # The logarithm of a product is the sum of logarithms, and takes a third of the time.
+    density = -np.log10(red * green * blue) / 3
     return (saturation >= section.min_saturation) & (density >= section.min_density)
