@@ -112,8 +112,9 @@ def through_processes(examples: DatasetExamples, order: NDArray[np.int64]) -> di
     from wsi_vit.training.order import cut
 
     found: dict[str, float] = {}
+    stacking: Any = _Stacking()
     for workers in (1, 2):
-        with BatchReader(examples, model=_Stacking(), workers=workers) as reader:
+        with BatchReader(examples, model=stacking, workers=workers) as reader:
             list(reader.read(cut(order[: 4 * BATCH], BATCH)))  # the processes have begun
             began = time.perf_counter()
             count = sum(len(loaded.keys) for loaded in reader.read(cut(order, BATCH)))
