@@ -36,7 +36,7 @@ def test_the_loss_is_torchs_cross_entropy_of_known_targets() -> None:
     weights, images = torch.tensor([1.0, 2.0, 0.5]), noise(4)
     targets = torch.tensor([0, 2, 255, 1])
     model.eval().weigh_classes(weights)
-    logits = model._logits(images)
+    logits = model.logits(images)
     expected = F.cross_entropy(
         logits, targets, weight=weights, ignore_index=255, label_smoothing=0.1
     )
@@ -99,9 +99,9 @@ def test_dropout_acts_on_the_heads_inputs_in_training_only() -> None:
     for pool in ("native", "mean"):
         model, images = make(dropout=0.5, pool=pool), noise()
         model.train()
-        assert not torch.equal(model._logits(images), model._logits(images))
+        assert not torch.equal(model.logits(images), model.logits(images))
         model.eval()
-        assert torch.equal(model._logits(images), model._logits(images))
+        assert torch.equal(model.logits(images), model.logits(images))
 
 
 def test_an_input_that_patches_do_not_fill_is_refused() -> None:

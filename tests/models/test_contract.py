@@ -1,10 +1,16 @@
 """Every kind of model, small, through the same contract."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.contracts.model import LABELS, ModelContract
 from wsi_vit.models.building import build_model
-from wsi_vit.models.sections import ClassifierSection, EomtSection, LastBlocks, MaskFormerSection
+from wsi_vit.models.sections import (
+    ClassifierSection,
+    EomtSection,
+    LastBlocks,
+    MaskFormerSection,
+    VitSection,
+)
 from wsi_vit.models.start import ConfigStart
 
 TINY_VIT = {
@@ -13,6 +19,8 @@ TINY_VIT = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
+TINY_OURS = {"width": 32, "depth": 3, "heads": 2, "mlp_width": 64}
+TINY_DINO = TINY_OURS | {"patch_px": 8, "layer_scale": 0.5}
 TINY_MASKS = {
     "widths": (16, 16, 32, 32),
     "d_model": 32,
@@ -130,6 +138,84 @@ class TestSwinClassifier(ModelContract):
             LABELS,
             "classification",
         )
+
+
+class OurViTContract(ModelContract):
+    """Our own Vision Transformer, in one of its forms."""
+
+    options: ClassVar[dict[str, Any]] = {}
+    section: ClassVar[dict[str, Any]] = {}
+
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_OURS | self.options)
+        said = {"start": start, "input_px": 64} | self.section
+        return build_model(VitSection.model_validate(said), LABELS, "classification")
+
+
+class TestOurViT(OurViTContract):
+    section: ClassVar = {"label_smoothing": 0.1, "dropout": 0.1}
+
+
+class TestOurViTOfTheMeanPatch(OurViTContract):
+    section: ClassVar = {"pool": "mean"}
+
+
+class TestOurViTOfLinearPatches(OurViTContract):
+    section: ClassVar = {"embedding": "linear"}
+
+
+class TestOurViTOfOverlappingPatches(OurViTContract):
+    section: ClassVar = {"stride_px": 8, "drop_path": 0.1}
+
+
+class TestOurViTOfOverlappingLinearPatches(OurViTContract):
+    options: ClassVar = {"positions": "sincos"}
+    section: ClassVar = {"stride_px": 12, "embedding": "linear"}
+
+
+class TestOurViTWithFixedPositions(OurViTContract):
+    options: ClassVar = {"positions": "sincos"}
+
+
+class TestOurDeiT(OurViTContract):
+    options: ClassVar = {"distillation": 1, "qkv_bias": False}
+
+
+class TestOurDinov2(OurViTContract):
+    options: ClassVar = TINY_DINO | {"mask_token": 1}
+
+
+class TestOurDinov2WithGatesAndRegisters(OurViTContract):
+    options: ClassVar = TINY_DINO | {"mlp": "swiglu", "mlp_width": 48, "registers": 2}
+    section: ClassVar = {"pool": "cls"}
+
+
+class TestOurViTWithRegistersAlone(OurViTContract):
+    """What no class of transformers is."""
+
+    options: ClassVar = {"registers": 1, "mlp": "swiglu"}
+
+
+class TestOurViTWithTokenLearner(OurViTContract):
+    section: ClassVar = {"token_learner": {"after_block": 1, "tokens": 2}}
+
+
+class TestOurViTWithTheOriginalTokenLearner(OurViTContract):
+    section: ClassVar = {
+        "token_learner": {"after_block": 3, "tokens": 5, "version": "original"},
+        "pool": "cls+mean",
+    }
+
+
+class TestOurLinearProbe(OurViTContract):
+    section: ClassVar = {"tuning": "head", "drop_path": 0.5}
+
+
+class TestOurLastBlocksWithTokenLearner(OurViTContract):
+    section: ClassVar = {
+        "tuning": {"last_blocks": 1},
+        "token_learner": {"after_block": 1, "tokens": 2},
+    }
 
 
 class TestMaskFormerOnResNet(ModelContract):

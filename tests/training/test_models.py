@@ -11,7 +11,12 @@ from tests.training.small import LABELS, Memory, section, weights_of
 from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example
 from wsi_vit.models.building import build_model
-from wsi_vit.models.sections import ClassifierSection, EomtSection, MaskFormerSection
+from wsi_vit.models.sections import (
+    ClassifierSection,
+    EomtSection,
+    MaskFormerSection,
+    VitSection,
+)
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.training.checkpoints import load_best
 from wsi_vit.training.loop import fit, learn
@@ -25,6 +30,7 @@ VIT = {
     "intermediate_size": 32,
     "hidden_dropout_prob": 0.1,
 }
+OURS = {"width": 16, "depth": 3, "heads": 2, "mlp_width": 32, "layer_scale": 0.1}
 MASKS = {
     "widths": (8, 8, 16, 16),
     "d_model": 32,
@@ -51,6 +57,12 @@ def make(kind: str, seed: int) -> Any:
         return build_model(
             ClassifierSection(start=start, input_px=SIDE_PX), LABELS, "classification"
         )
+    if kind == "our vit":
+        learner = {"after_block": 1, "tokens": 2}
+        options = {"drop_path": 0.3, "dropout": 0.1, "token_learner": learner}
+        start = ConfigStart(options=OURS)
+        ours = VitSection.model_validate({"start": start, "input_px": SIDE_PX} | options)
+        return build_model(ours, LABELS, "classification")
     if kind == "eomt":
         start = ConfigStart(options=EOMT)
         options = {"queries": 4, "blocks": 1, "upscales": 1, "targets": "instances"}
@@ -84,9 +96,9 @@ def halves(count: int, *, masks: bool) -> Memory:
     return Memory(examples)
 
 
-@pytest.mark.parametrize("kind", ["vit", "maskformer", "mask2former", "eomt"])
+@pytest.mark.parametrize("kind", ["vit", "our vit", "maskformer", "mask2former", "eomt"])
 def test_real_models_resume_to_the_very_same_weights(kind: str, tmp_path: Path) -> None:
-    masks = kind != "vit"
+    masks = "vit" not in kind
     options: dict[str, Any] = {
         "train": halves(8, masks=masks),
         "validation": halves(4, masks=masks),

@@ -11,15 +11,17 @@ from wsi_vit.models.network import NetworkModel
 from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from wsi_vit.models.sections import AnyModel
 from wsi_vit.models.start import ConfigStart
+from wsi_vit.models.vit.model import Vit
 
 _KINDS: dict[Task, tuple[str, str]] = {
-    "classification": ("one class an image", "`kind: classifier`"),
+    "classification": ("one class an image", "`kind: classifier` or `kind: vit`"),
     "segmentation": ("one class a pixel", "`kind: maskformer` or `kind: eomt`"),
 }
 """What models of a task give, and what they are called in a recipe."""
 
 _MODELS: dict[str, type[NetworkModel]] = {
     "classifier": Classifier,
+    "vit": Vit,
     "maskformer": MaskFormer,
     "eomt": Eomt,
 }

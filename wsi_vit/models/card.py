@@ -25,9 +25,11 @@ scores = model.scores(images)          # uint8 (B, 3, H, W) -> {shape}
 ```
 
 A folder of images, or slides, from the command line: `wsi-vit predict model PATH --out results`.
-transformers reads the network alone, without our preprocessing:
-`{network}.from_pretrained("model")`.
+{theirs}
 """
+_THEIRS = """transformers reads the network alone, without our preprocessing:
+`{network}.from_pretrained("model")`."""
+_OURS_ALONE = "transformers has no class for this network: wsi-vit alone reads it."
 
 
 Figure = float | tuple[float, float, float] | None
@@ -148,7 +150,7 @@ def _figure(value: Figure) -> str:
 
 def _model(model: NetworkModel, facts: CardFacts) -> str:
     said = {
-        "Architecture": model.network.config.model_type,
+        "Architecture": model.architecture,
         "Parameters": f"{model.parameter_count:,}",
         "First weights": facts.base,
         "Takes": model.accepts,
@@ -166,7 +168,9 @@ def _data(facts: CardFacts) -> str:
 
 def _use(model: NetworkModel) -> str:
     shape = "(B, classes)" if model.task == "classification" else "(B, classes, H, W)"
-    return _USE.format(shape=shape, network=type(model.network).__name__).rstrip()
+    theirs = model.transformers_class
+    said = _THEIRS.format(network=theirs) if theirs else _OURS_ALONE
+    return _USE.format(shape=shape, theirs=said).rstrip()
 
 
 def _section(title: str, body: str) -> str:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
 from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
-from wsi_vit.labels import IGNORE_ID, LabelMap
+from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import (
     is_of_a_head,
     is_own_head,
@@ -17,14 +16,11 @@ from wsi_vit.models.checkpoint import (
     new_config,
     quiet,
     read_config,
-    read_json,
 )
-from wsi_vit.models.model import Batch
-from wsi_vit.models.network import NetworkModel
+from wsi_vit.models.classification import ImageClassifier, same_names
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.section import patch_px, refuse_size
 from wsi_vit.models.sections import ClassifierSection
-from wsi_vit.models.tuning import freeze
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -39,8 +35,8 @@ _SMALL_VIT = {
 """ViT-Ti of Touvron et al. (2021), table 1: what an unspecific configuration means."""
 
 
-class Classifier(NetworkModel):
-    """An image classifier; scores are (B, classes)."""
+class Classifier(ImageClassifier):
+    """An image classifier of transformers; scores are (B, classes)."""
 
     section: ClassifierSection
 
@@ -59,7 +55,6 @@ class Classifier(NetworkModel):
         if self.head is None:
             _native_head(network).register_forward_pre_hook(self._drop_inputs)
         self._options = _size_options(network, self.input_px)
-        self._asleep = freeze(self.backbone(), section.tuning)
 
     @staticmethod
     def drawn(
@@ -80,7 +75,7 @@ class Classifier(NetworkModel):
         """Return a network with a checkpoint's backbone, and its head where the classes agree."""
         config = read_config(folder, labels=labels)
         network = _loaded(section, folder, config, may_differ=is_of_a_head)
-        if not _same_names(folder, labels):
+        if not same_names(folder, labels):
             _draw_head(network)
         return network
 
@@ -90,43 +85,12 @@ class Classifier(NetworkModel):
         config = read_config(folder, labels=labels)
         return _loaded(section, folder, config, may_differ=is_own_head)
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy of a batch; examples with target 255 are left out.
-
-        A batch with no known target has loss 0 and no gradient.
-        """
-        logits = self._logits(batch["images"]).float()
-        targets = self._targets(batch["targets"])
-        smoothing = self.section.label_smoothing
-        each = F.cross_entropy(
-            logits,
-            targets,
-            weight=self._class_weights,
-            ignore_index=IGNORE_ID,
-            reduction="none",
-            label_smoothing=smoothing,
-        )
-        counted = self._class_weights[targets.clamp(max=len(self.labels) - 1)]
-        counted = counted * (targets != IGNORE_ID)
-        return each.sum() / counted.sum().clamp(min=torch.finfo(torch.float32).tiny)
-
-    @torch.no_grad()
-    def scores(self, images: Tensor) -> Tensor:
-        """Return class probabilities of uint8 images (B, 3, H, W): (B, classes) float32."""
-        return self._logits(images).float().softmax(-1)
-
     def backbone(self) -> nn.Module:
         """Return all but the head."""
         return self.network.base_model
 
-    def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002  (torch's own)
-        """Switch training on; a backbone that does not learn stays as in evaluation."""
-        super().train(mode)
-        if self.section.tuning == "head":
-            self.backbone().eval()
-        return self
-
-    def _logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (B, classes) of uint8 images (B, 3, H, W)."""
         pixels = self._pixels(images)
         output = self.network(pixels, **self._options)
         if self.head is None:
@@ -146,9 +110,6 @@ class Classifier(NetworkModel):
     def own_head(self) -> nn.Module | None:
         """Return the head that lies outside the network, if any."""
         return self.head
-
-    def _frozen(self) -> set[int]:
-        return self._asleep
 
 
 def _has_own_head(section: ClassifierSection, config: "PreTrainedConfig") -> bool:
@@ -223,9 +184,3 @@ def _size_options(network: "PreTrainedModel", input_px: int) -> dict[str, Any]:
         return {}
     knows = "interpolate_pos_encoding" in signature(network.forward).parameters
     return {"interpolate_pos_encoding": True} if knows else {}
-
-
-def _same_names(folder: Path, labels: LabelMap) -> bool:
-    """Say whether a checkpoint's head was trained for these very classes."""
-    names = read_json(folder / "config.json").get("id2label") or {}
-    return tuple(names.get(str(index)) for index in range(len(names))) == labels.names

@@ -1,4 +1,4 @@
-"""A saved model: four plain files, which transformers can read as well.
+"""A saved model: four plain files, which transformers can read as well where it knows the network.
 
 `config.json` is transformers' own configuration with a `wsi_vit` part: the kind of model, its
 section, and the sha256 of weights and labels. It is written last, so a folder whose writing was
@@ -7,21 +7,19 @@ broken off never passes for a model.
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 from torch import nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.checkpoint import HEAD_PREFIX, quiet, read_json
+from wsi_vit.models.checkpoint import HEAD_PREFIX, read_json
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.section import Section
 from wsi_vit.store import file_digest, write_whole
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LABELS, PREPROCESSING = "labels.json", "preprocessing.json"
@@ -41,7 +39,7 @@ class SavedPart(Section):
 def save_folder(
     folder: Path,
     *,
-    network: "PreTrainedModel",
+    write_network: Callable[[Path], None],
     head: nn.Module | None,
     section: Section,
     labels: LabelMap,
@@ -56,8 +54,7 @@ def save_folder(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".scratch-") as name:
             scratch = Path(name)
-            with quiet():
-                network.save_pretrained(scratch, max_shard_size="1TB")
+            write_network(scratch)
             _add_head(scratch / WEIGHTS, head)
             (scratch / LABELS).write_text(_pretty(labels.model_dump(mode="json")))
             (scratch / PREPROCESSING).write_text(_pretty(preprocessing.model_dump(mode="json")))

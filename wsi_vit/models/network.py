@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from wsi_vit.datasets.example import Example, Task
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.checkpoint import quiet
 from wsi_vit.models.folder import save_folder
 from wsi_vit.models.model import Batch
 from wsi_vit.models.pixels import (
@@ -23,24 +24,25 @@ from wsi_vit.models.pixels import (
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.section import ModelSection
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 class NetworkModel(nn.Module):
-    """A transformers network with its labels and its preprocessing; fulfils `Model`.
+    """A network with its labels and its preprocessing; fulfils `Model`.
+
+    The network is one of transformers, or a kind overrides what is asked of such: `architecture`,
+    `transformers_class` and `write_network`.
 
     Calling it returns the loss, so that wrappers which act on `forward` (distributed training,
     mixed precision) work.
     """
 
+    network: Any
     _mean: Tensor
     _std: Tensor
     _class_weights: Tensor
 
     def __init__(
         self,
-        network: "PreTrainedModel",
+        network: nn.Module,
         *,
         section: ModelSection,
         labels: LabelMap,
@@ -59,23 +61,33 @@ class NetworkModel(nn.Module):
 
     @staticmethod
     @abstractmethod
-    def drawn(section: Any, options: Mapping[str, Any], labels: LabelMap) -> "PreTrainedModel":
+    def drawn(section: Any, options: Mapping[str, Any], labels: LabelMap) -> nn.Module:
         """Return a network of random weights, for the options of a `config` start."""
 
     @staticmethod
     @abstractmethod
-    def begun(section: Any, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+    def begun(section: Any, folder: Path, labels: LabelMap) -> nn.Module:
         """Return a network whose pretrained part is a checkpoint's."""
 
     @staticmethod
     @abstractmethod
-    def restored(section: Any, folder: Path, labels: LabelMap) -> "PreTrainedModel":
+    def restored(section: Any, folder: Path, labels: LabelMap) -> nn.Module:
         """Return the network of a model that was saved, every tensor of it."""
 
     @property
     def parameter_count(self) -> int:
         """How many numbers the model consists of."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def architecture(self) -> str:
+        """What the network is called, in transformers' words where it has some."""
+        return self.network.config.model_type
+
+    @property
+    def transformers_class(self) -> str | None:
+        """The class of transformers that reads a saved model's network, if there is one."""
+        return type(self.network).__name__
 
     @property
     def accepts(self) -> str:
@@ -134,12 +146,17 @@ class NetworkModel(nn.Module):
         """
         save_folder(
             folder,
-            network=self.network,
+            write_network=self.write_network,
             head=self.own_head(),
             section=self.section,
             labels=self.labels,
             preprocessing=self.preprocessing,
         )
+
+    def write_network(self, folder: Path) -> None:
+        """Write the network alone: config.json and model.safetensors."""
+        with quiet():
+            self.network.save_pretrained(folder, max_shard_size="1TB")
 
     def own_head(self) -> nn.Module | None:
         """Return the head that lies outside the network, if any."""

@@ -36,14 +36,11 @@ Tuning = Literal["full", "head"] | LastBlocks
 first part that learns costs no backward pass."""
 
 
-class ClassifierSection(ModelSection):
-    """A classifier: where its weights come from and how its head learns."""
+class ImageSection(ModelSection):
+    """A classifier of images: where its weights come from and how its head learns."""
 
     task: ClassVar[Task] = "classification"
-    kind: Literal["classifier"] = "classifier"
     start: Start = HubStart(id="google/vit-base-patch16-224-in21k")
-    """Options of a configuration: `model_type` (default vit) and what transformers calls its keys;
-    what is not said is ViT-Ti's."""
     input_px: int = Field(default=224, ge=16, le=4096)
     """Position encodings are interpolated where a checkpoint was trained at another size."""
     pool: Pool = "native"
@@ -51,6 +48,43 @@ class ClassifierSection(ModelSection):
     """Share of the head's inputs that are dropped in training."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     tuning: Tuning = "full"
+
+
+class ClassifierSection(ImageSection):
+    """Any image classifier of transformers.
+
+    Options of a `config` start: `model_type` (default vit) and what transformers calls its keys;
+    what is not said is ViT-Ti's.
+    """
+
+    kind: Literal["classifier"] = "classifier"
+
+
+class TokenLearnerSection(Section):
+    """A few learned tokens in the place of all patches, after a block (Ryoo et al. 2021)."""
+
+    after_block: int = Field(ge=1)
+    """Blocks before it see all patches, those after it the learned tokens; 1 is the first."""
+    tokens: int = Field(ge=1)
+    version: Literal["v1.1", "original"] = "v1.1"
+    """`v1.1`: an MLP and a softmax over patches. `original`: convolutions and a sigmoid."""
+
+
+class VitSection(ImageSection):
+    """Our own Vision Transformer, begun from a ViT, DeiT or DINOv2, or drawn.
+
+    Options of a `config` start: those of `Architecture`; what is not said is ViT-Ti's.
+    """
+
+    kind: Literal["vit"] = "vit"
+    stride_px: int | None = Field(default=None, ge=1)
+    """From one patch to the next; less than the patch's side: patches overlap. Absent: as wide as a
+    patch, or as the checkpoint has it."""
+    embedding: Literal["conv", "linear"] = "conv"
+    """How patches are projected: the same numbers by another way."""
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Share of images for which the last block is left out in training; less in earlier ones."""
+    token_learner: TokenLearnerSection | None = None
 
 
 class MaskSection(ModelSection):
@@ -90,6 +124,6 @@ class EomtSection(MaskSection):
 
 
 AnyModel = Annotated[
-    ClassifierSection | MaskFormerSection | EomtSection, Field(discriminator="kind")
+    ClassifierSection | VitSection | MaskFormerSection | EomtSection, Field(discriminator="kind")
 ]
 """The `model` part of a recipe."""

@@ -1,0 +1,71 @@
+"""What all models of one class an image share: loss, scores, and what learns."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsi_vit.labels import LabelMap
+from wsi_vit.models.checkpoint import read_json
+from wsi_vit.models.model import Batch
+from wsi_vit.models.network import NetworkModel
+from wsi_vit.models.preprocessing import Preprocessing
+from wsi_vit.models.sections import ImageSection
+from wsi_vit.models.tuning import freeze
+from wsi_vit.models.vit.transformer import cross_entropy
+
+
+class ImageClassifier(NetworkModel):
+    """An image classifier; scores are (B, classes)."""
+
+    section: ImageSection
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        section: ImageSection,
+        labels: LabelMap,
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
+        self._asleep = freeze(self.backbone(), section.tuning)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of a batch; examples with target 255 are left out.
+
+        A batch with no known target has loss 0 and no gradient.
+        """
+        return cross_entropy(
+            self.logits(batch["images"]).float(),
+            self._targets(batch["targets"]),
+            class_weights=self._class_weights,
+            smoothing=self.section.label_smoothing,
+        )
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """Return class probabilities of uint8 images (B, 3, H, W): (B, classes) float32."""
+        return self.logits(images).float().softmax(-1)
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (B, classes) of uint8 images (B, 3, H, W)."""
+
+    def train(self, mode: bool = True) -> Any:  # noqa: FBT001, FBT002  (torch's own signature)
+        """Switch training on; a backbone that does not learn stays as in evaluation."""
+        super().train(mode)
+        if self.section.tuning == "head":
+            self.backbone().eval()
+        return self
+
+    def _frozen(self) -> set[int]:
+        return self._asleep
+
+
+def same_names(folder: Path, labels: LabelMap) -> bool:
+    """Say whether a checkpoint's head was trained for these very classes."""
+    names = read_json(folder / "config.json").get("id2label") or {}
+    return tuple(names.get(str(index)) for index in range(len(names))) == labels.names
