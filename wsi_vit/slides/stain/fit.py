@@ -70,23 +70,27 @@ def fit_stains(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> StainFi
         glass: RGB of empty glass, shape (3,), 0..255.
     """
     density = _stained(pixels, glass)
-    light: Vector = tuple(round(float(level), 3) for level in glass)  # type: ignore[assignment]
+    light = _vector(glass)
     if len(density) < _LEAST_PIXELS:
         return StainFit(outcome="too_little_stain", glass=light, pixels=len(density))
     found = macenko(density)
     outcome = _judged(density, found)
     if outcome != "fitted":
         return StainFit(outcome=outcome, glass=light, pixels=len(density))
-    haematoxylin, eosin = (tuple(row) for row in found.round(6).tolist())
     most = np.percentile(amounts(density, found), 99, axis=0).round(6).tolist()
     return StainFit(
         outcome=outcome,
         glass=light,
         pixels=len(density),
-        haematoxylin=haematoxylin,
-        eosin=eosin,
-        amounts=tuple(most),
+        haematoxylin=_vector(found[0]),
+        eosin=_vector(found[1]),
+        amounts=(most[0], most[1]),
     )
+
+
+def _vector(values: NDArray[np.floating]) -> Vector:
+    red, green, blue = (round(float(value), 6) for value in values)
+    return red, green, blue
 
 
 def _stained(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> Densities:
