@@ -15,7 +15,7 @@ from prefect.futures import wait
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.artifacts import show_evaluation, show_slides
+from flows.artifacts import show_evaluation, show_pictures, show_slides
 from flows.parameters import TrainingParameters
 from flows.progress import progress_of
 from flows.retries import AGAIN
@@ -114,6 +114,8 @@ def tile_cohort(parameters: TrainingParameters) -> list[SlideOutcome]:
     wait(futures)
     outcomes = [outcome for future in futures for outcome in future.result()]
     show_slides(outcomes, key=recipe.name)
+    sheets = pipeline.tiled_quality(recipe, outcomes, settings=Settings()).sheets
+    show_pictures(sheets, run_key=recipe.name)
     return outcomes
 
 

@@ -81,6 +81,8 @@ def run(
     else:
         console.say(f"{done.sentence} {done.model.spoken()}")
         _say_time(done.run)
+        for sheet in done.contact_sheets:
+            console.say(f"Slides: [bold]{sheet}[/bold]")
         console.say(f"Report: [bold]{done.run / 'report.html'}[/bold]")
     exit_on_lost(done.quarantined)
 

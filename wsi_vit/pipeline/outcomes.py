@@ -121,3 +121,5 @@ class RunOutcome(Section):
     """The headline figure in words."""
     model: ModelOutcome
     quarantined: list[str]
+    contact_sheets: list[Path] = Field(default_factory=list)
+    """The slides on pages, those first that somebody should look at; none without slides."""

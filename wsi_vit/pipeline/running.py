@@ -3,6 +3,7 @@
 from wsi_vit.evaluation.words import headline_sentence
 from wsi_vit.pipeline.learning import evaluate, train
 from wsi_vit.pipeline.outcomes import Progress, RunOutcome, silent
+from wsi_vit.pipeline.quality import tiled_quality
 from wsi_vit.pipeline.registering import Promotion, register
 from wsi_vit.pipeline.tiling import build, tile_cohort
 from wsi_vit.recipe import Recipe
@@ -22,6 +23,7 @@ def run_recipe(
         WsiVitError: Whatever stops the job; what was finished before stays.
     """
     outcomes = tile_cohort(recipe, settings=settings, progress=progress)
+    sheets = tiled_quality(recipe, outcomes, settings=settings).sheets if outcomes else ()
     dataset = build(recipe, outcomes, settings=settings)
     run = train(recipe, dataset.folder, settings=settings, progress=progress).run
     found = evaluate(run, settings=settings, progress=progress)
@@ -31,4 +33,5 @@ def run_recipe(
         sentence=headline_sentence(found),
         model=version,
         quarantined=[item.slide_id for item in outcomes if item.state == "quarantined"],
+        contact_sheets=list(sheets),
     )
