@@ -25,6 +25,7 @@ What later papers added (stochastic depth, LayerScale, SwiGLU) is in `additions`
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
@@ -302,7 +303,7 @@ class Encoder(nn.Module):
         """Return tokens, attention of every block and TokenLearner's maps."""
         attention: list[Tensor] = []
 
-        def step(block: nn.Module, tokens: Tensor) -> Tensor:
+        def step(block: Any, tokens: Tensor) -> Tensor:
             tokens, weights = block.watched(tokens)
             attention.append(weights)
             return tokens
@@ -311,7 +312,7 @@ class Encoder(nn.Module):
         return Watched(self.norm(tokens), tuple(attention), learned)
 
     def _through(
-        self, pixels: Tensor, step: Callable[[nn.Module, Tensor], Tensor]
+        self, pixels: Tensor, step: Callable[[Any, Tensor], Tensor]
     ) -> tuple[Tensor, Learned | None]:
         self._refuse(pixels)
         tokens, learned = self.embedding(pixels), None

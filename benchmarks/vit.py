@@ -1,0 +1,211 @@
+"""How fast a training step of our Vision Transformer is, beside transformers' and timm's.
+
+    python -m benchmarks.vit [--quick] [--json] [--device cuda] [--precision bf16]
+
+A step is forward, cross-entropy, backward and fused AdamW on images that lie ready, in a loop that
+does nothing else. All take their step in each round, one after the other, so that a change of the
+machine's load meets all alike; a ratio is the median over rounds, with the lower bound of its 95 %
+interval (bootstrap over rounds). On a CPU the seconds are the process's own, on one thread.
+
+- `vit_vs_transformers`, `vit_vs_timm`: ViT-Ti/16, 224 px: their seconds over ours; goal: lower
+  bound >= 0.97. null where a peer is not installed.
+- `linear_vs_conv`: our two ways to project patches, seconds by convolution over those by matrix.
+- `token_learner`: the same ViT of four blocks on 14 x 14 patches without TokenLearner, over that
+  with two tokens of version 1.1 after block 1; goal >= 2.9. `token_learner_8`, and `_original`.
+- `*_of_dinov2`: a ViT with LayerScale, beside transformers' Dinov2.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from wsi_vit.models.sections import TokenLearnerSection
+from wsi_vit.models.vit.architecture import Architecture
+from wsi_vit.models.vit.transformer import Encoder, VisionTransformer
+
+RESULTS = Path(__file__).parent / "results"
+SIDE_PX, CLASSES = 224, 9
+TINY = {"hidden_size": 192, "num_attention_heads": 3, "num_labels": CLASSES, "image_size": SIDE_PX}
+"""ViT-Ti, in transformers' words."""
+
+Step = Callable[[], None]
+
+
+def ours(depth: int, learner: TokenLearnerSection | None = None, **options: Any) -> nn.Module:
+    """Return our network; ViT-Ti's width."""
+    architecture = Architecture.model_validate({"depth": depth, **options})
+    encoder = Encoder(architecture, token_learner=learner)
+    return VisionTransformer(encoder, classes=CLASSES, pool="native")
+
+
+def transformers_vit(depth: int) -> nn.Module:
+    """Return transformers' network of the same size."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(**TINY, num_hidden_layers=depth, intermediate_size=768)
+    return ViTForImageClassification(config)
+
+
+def transformers_dinov2(depth: int) -> nn.Module:
+    """Return transformers' DINOv2 of the same size."""
+    from transformers import Dinov2Config, Dinov2ForImageClassification
+
+    config = Dinov2Config(**TINY, num_hidden_layers=depth, patch_size=16)
+    return Dinov2ForImageClassification(config)
+
+
+def timm_vit(depth: int) -> nn.Module | None:
+    """Return timm's network of the same size; None where it is not installed."""
+    try:
+        from timm.models.vision_transformer import (  # pyright: ignore[reportMissingImports]
+            VisionTransformer as TimmViT,
+        )
+    except ImportError:
+        return None
+    return TimmViT(embed_dim=192, depth=depth, num_heads=3, num_classes=CLASSES)
+
+
+def learner(tokens: int, version: Any = "v1.1") -> TokenLearnerSection:
+    """Return a TokenLearner after the first block."""
+    return TokenLearnerSection(after_block=1, tokens=tokens, version=version)
+
+
+def networks(depth: int) -> dict[str, nn.Module]:
+    """Return all that take part."""
+    found = {
+        "ours": ours(depth),
+        "linear": ours(depth, embedding="linear"),
+        "transformers": transformers_vit(depth),
+        "timm": timm_vit(depth),
+        "our_dinov2": ours(depth, layer_scale=1.0),
+        "dinov2": transformers_dinov2(depth),
+        "four": ours(4),
+        "learner": ours(4, learner(2)),
+        "learner_8": ours(4, learner(8)),
+        "learner_original": ours(4, learner(2, "original")),
+    }
+    return {name: network for name, network in found.items() if network is not None}
+
+
+class Bench:
+    """Images, a device, and how time is taken on it."""
+
+    def __init__(self, device: str, precision: str, batch: int) -> None:
+        self.device, self.precision = device, precision
+        self.images = torch.randn(batch, 3, SIDE_PX, SIDE_PX, device=device)
+        self.targets = torch.randint(0, CLASSES, (batch,), device=device)
+
+    def step_of(self, network: nn.Module) -> Step:
+        """Return a training step of a network."""
+        network = network.train().to(self.device)
+        optimiser = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+
+        def step() -> None:
+            optimiser.zero_grad()
+            with self._casting():
+                said = network(self.images)
+            logits = getattr(said, "logits", said)
+            F.cross_entropy(logits.float(), self.targets).backward()
+            optimiser.step()
+
+        return step
+
+    def seconds(self, step: Step) -> float:
+        """Return how long a step takes."""
+        if self.device == "cpu":
+            began = time.process_time()
+            step()
+            return time.process_time() - began
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        step()
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    def _casting(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device, torch.bfloat16)
+
+
+def measure(bench: Bench, *, depth: int, rounds: int) -> dict[str, Any]:
+    """Take all steps in turns."""
+    torch.manual_seed(0)
+    steps = {name: bench.step_of(network) for name, network in networks(depth).items()}
+    for step in steps.values():
+        step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds):
+        names = list(steps) if number % 2 else list(reversed(steps))
+        for name in names:
+            times[name].append(bench.seconds(steps[name]))
+    pairs = {
+        "vit_vs_transformers": ("transformers", "ours"),
+        "vit_vs_timm": ("timm", "ours"),
+        "linear_vs_conv": ("ours", "linear"),
+        "vs_transformers_of_dinov2": ("dinov2", "our_dinov2"),
+        "token_learner": ("four", "learner"),
+        "token_learner_8": ("four", "learner_8"),
+        "token_learner_original": ("four", "learner_original"),
+    }
+    found: dict[str, Any] = {}
+    for key, (slow, fast) in pairs.items():
+        found |= ratio(key, times.get(slow), times[fast])
+    step_s = {name: round(statistics.median(each), 4) for name, each in times.items()}
+    return found | {"step_s": step_s, "rounds": rounds, "depth": depth}
+
+
+def ratio(key: str, slow: Sequence[float] | None, fast: Sequence[float]) -> dict[str, Any]:
+    """Return the median ratio and the lower bound of its 95 % interval; null without a peer."""
+    if slow is None:
+        return {key: None, f"{key}_lower": None}
+    each = np.asarray(slow) / np.asarray(fast)
+    drawn = np.random.default_rng(0).choice(each, (2_000, len(each)))
+    lower = np.quantile(np.median(drawn, axis=1), 0.025)
+    return {key: round(float(np.median(each)), 3), f"{key}_lower": round(float(lower), 3)}
+
+
+def main() -> None:
+    """Measure, print, and keep the result of a full run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the same keys in seconds")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench(asked.device, asked.precision, 2 if asked.quick else 16)
+    gpu = torch.cuda.get_device_name() if asked.device == "cuda" else "no GPU used"
+    result: dict[str, Any] = {
+        "benchmark": "vit",
+        "quick": asked.quick,
+        **measure(bench, depth=4 if asked.quick else 12, rounds=5 if asked.quick else 25),
+        "precision": asked.precision,
+        "batch": len(bench.images),
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {gpu}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    if not asked.quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "vit.json").write_text(json.dumps(result, indent=1) + "\n")
+    if asked.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()
