@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from tests.models.test_folder import make
+from tests.models.test_vit import make as make_vit
 from wsi_vit.models.card import CardFacts, card_text
 
 FACTS = CardFacts(
@@ -68,6 +69,14 @@ def test_the_card_says_how_to_load_it_and_that_is_true(tmp_path: Path) -> None:
     network = getattr(transformers, name).from_pretrained(tmp_path / "model")
     assert network.config.model_type == model.network.config.model_type
     assert 'load_model("model")' in text
+
+
+def test_a_network_that_transformers_has_no_class_for_is_said_to_be_ours_alone() -> None:
+    text = card_text(make_vit({"positions": "sincos"}), FACTS)
+
+    assert yaml.safe_load(text.split("---")[1])["library_name"] == "wsi-vit"
+    assert "wsi-vit alone reads it" in text
+    assert "from_pretrained" not in text
 
 
 def test_a_model_of_scenes_is_not_called_medical() -> None:

@@ -85,7 +85,7 @@ def _head(model: NetworkModel, facts: CardFacts) -> str:
     results = _results(model, facts)
     head: dict[str, Any] = {
         "license": facts.licence,
-        "library_name": "transformers",
+        "library_name": "transformers" if model.transformers_class else "wsi-vit",
         "pipeline_tag": _PIPELINES[model.task],
         "base_model": facts.base_model,
         "datasets": [facts.hub_dataset] if facts.hub_dataset else None,
