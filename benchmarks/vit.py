@@ -12,6 +12,7 @@ interval (bootstrap over rounds). On a CPU the seconds are the process's own, on
 - `linear_vs_conv`: our two ways to project patches, seconds by convolution over those by matrix.
 - `token_learner`: the same ViT of four blocks on 14 x 14 patches without TokenLearner, over that
   with two tokens of version 1.1 after block 1; goal >= 2.9. `token_learner_8`, and `_original`.
+  `--quick` has a batch of two, where AdamW's fixed share makes it smaller than it is.
 - `*_of_dinov2`: a ViT with LayerScale, beside transformers' Dinov2.
 """
 

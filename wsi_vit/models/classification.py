@@ -20,7 +20,8 @@ from wsi_vit.models.vit.transformer import cross_entropy
 class ImageClassifier(NetworkModel):
     """An image classifier; scores are (B, classes)."""
 
-    section: ImageSection
+    section: Any
+    """An `ImageSection`; each kind says which."""
 
     def __init__(
         self,

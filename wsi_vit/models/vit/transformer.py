@@ -348,7 +348,7 @@ class VisionTransformer(nn.Module):
     def __init__(self, encoder: Encoder, *, classes: int, pool: Pool, dropout: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
-        self.pool = encoder.architecture.native_pool(pool)
+        self.pool: Pool = encoder.architecture.native_pool(pool)
         self.dropout = nn.Dropout(dropout)
         width = encoder.architecture.width * (2 if self.pool == "cls+mean" else 1)
         self.head = nn.Linear(width, classes)
