@@ -96,14 +96,14 @@ class TokenFuser(nn.Module):
     def __init__(self, width: int, tokens: int) -> None:
         super().__init__()
         self.norm_before = nn.LayerNorm(width)
-        self.mixing = nn.Linear(tokens, tokens)
+        # No bias: it would be the same for all features, which the norm after it takes away.
+        self.mixing = nn.Linear(tokens, tokens, bias=False)
         self.norm_after = nn.LayerNorm(width)
         self.norm_patches = nn.LayerNorm(width)
         self.shares = nn.Sequential(
             nn.Linear(width, 2 * _HIDDEN), nn.GELU(), nn.Linear(2 * _HIDDEN, tokens)
         )
         nn.init.eye_(self.mixing.weight)
-        nn.init.zeros_(self.mixing.bias)
 
     def forward(self, learned: Tensor, patches: Tensor) -> Tensor:
         """Return what learned tokens say about each patch, added to the patch.
