@@ -157,8 +157,8 @@ def test_a_stored_mask_of_more_or_less_than_a_byte_is_refused(mode: str) -> None
     """300 in 16 bits was read as 44."""
     stream = BytesIO()
     Image.new(mode, (4, 4)).save(stream, "PNG")
-    with pytest.raises(DatasetError, match="mask cannot be decoded"):
-        decode_mask(stream.getvalue())
+    with pytest.raises(DatasetError, match="mask of a cannot be decoded"):
+        decode_mask(stream.getvalue(), name="a")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged metadata
@@ -173,7 +173,7 @@ def test_damaged_bytes_give_a_picture_or_an_error_of_ours(
     shorter = bytes(content[: max(0, len(content) - cut)]) if cut < 200 else bytes(content)
     try:
         if kind == "mask":
-            assert decode_mask(shorter).ndim == 2
+            assert decode_mask(shorter, name="a").ndim == 2
         else:
             assert decode_image(shorter, name="a").shape[2] == 3
     except DatasetError as error:
