@@ -173,7 +173,9 @@ def test_a_kill_just_before_the_commit_leaves_scratch_that_the_next_run_sweeps(
     root, scratch = tmp_path / "store", tmp_path / "store/.scratch"
     assert killer.run(root, kill_after=None), "killed by its own hand"
     left = {path.name for path in scratch.glob("*/*")}
-    assert left == {MANIFEST, "quality.png", "thumbnail.jpg", "tiles.arrow"}, "complete, and not committed"
+    assert left == {MANIFEST, "quality.png", "thumbnail.jpg", "tiles.arrow"}, (
+        "complete, and not committed"
+    )
     assert not list(root.glob("tiles/*"))
 
     again = tile(killer.slide, root)
