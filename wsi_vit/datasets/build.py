@@ -191,7 +191,7 @@ def _make(plan: Plan, folder: Path) -> dict[str, Any]:
     summary = summarise(plan, rows, placed, counts)
     facts = summary.facts | ({"source": plan.told} if plan.told else {})
     facts |= write_stains(plan, folder)
-    facts["warnings"] += stain_warnings(facts)
+    facts["warnings"] = [*facts["warnings"], *stain_warnings(facts)]
     write_layout(plan, streams, folder, columns=summary.sidecar)
     (folder / "labels.json").write_text(canonical_json(plan.labels))
     (folder / "splits.json").write_text(canonical_json(summary.splits))

@@ -1,6 +1,7 @@
 """Sums over rectangles of a coarse map, exact to part of a cell."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def sum_over(
 
 
 def _read(
-    table: NDArray[np.int32] | NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+    table: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Read the table between its points: exact, as a cell has one value."""
     x = np.clip(x, 0, table.shape[1] - 1)

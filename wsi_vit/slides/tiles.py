@@ -101,7 +101,7 @@ def plan_tiles(slide: Slide, section: TilesSection, *, given: SlideInput | None 
     regions, tissue = _with_tissue(slide, survey.mask, grid, section.grid)
     measures = survey.measure(boxes_of(regions))
     broken = section.quality.broken(measures)
-    left_out = {limit: int(tiles.sum()) for limit, tiles in broken.items()}
+    left_out: dict[Limit, int] = {limit: int(tiles.sum()) for limit, tiles in broken.items()}
     keeps = ~np.any([np.zeros(len(regions), np.bool_), *broken.values()], axis=0)
     kept = np.flatnonzero(keeps)
     if not len(kept):

@@ -113,4 +113,5 @@ def _pieces_of(polygons: Geometries, classes: NDArray[np.int64]) -> _Pieces:
 
 def _contains(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which boxes (n, 4) lie wholly within others (n, 4), edges included."""
-    return (inner[:, :2] >= outer[:, :2]).all(axis=1) & (inner[:, 2:] <= outer[:, 2:]).all(axis=1)
+    begins = np.all(inner[:, :2] >= outer[:, :2], axis=1)
+    return np.logical_and(begins, np.all(inner[:, 2:] <= outer[:, 2:], axis=1))

@@ -32,7 +32,7 @@ def repaired(shapes: Sequence[Shape]) -> tuple[Geometries, list[str]]:
 
     geometries, lost_holes = _polygons(shapes)
     invalid = ~shapely.is_valid(geometries)
-    geometries[invalid] = [_mended(shapes[index]) for index in np.flatnonzero(invalid)]
+    geometries[invalid] = [_mended(shapes[index]) for index in np.flatnonzero(invalid).tolist()]
     is_flat = shapely.area(geometries) <= 0
     notes = _told("repaired, crossing or touching itself", shapes, invalid & ~is_flat)
     notes += _told("left out, enclosing no area", shapes, is_flat)
