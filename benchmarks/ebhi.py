@@ -67,15 +67,16 @@ def dataset_of(bench: Bench, name: str, fold: int) -> Any:
 def ours(bench: Bench, name: str, fold: int) -> Rows:
     """Train our recipe on one fold, as `wsi-vit run` does, and judge its test images."""
     from wsi_vit import pipeline
+    from wsi_vit.models.averaging import averaged
     from wsi_vit.models.load import load_model
     from wsi_vit.settings import Settings
 
     settings, data = Settings(runs=bench.runs), dataset_of(bench, name, fold)
-    run = pipeline.train(recipe_of(bench, name, fold), data.folder, settings=settings).run
+    recipe = recipe_of(bench, name, fold)
+    run = pipeline.train(recipe, data.folder, settings=settings).run
     pipeline.evaluate(run, settings=settings)
-    model = load_model(run / "model")
-    model.eval()
-    return judged(data, model.scores)
+    model = load_model(run / "model").eval()
+    return judged(data, averaged(model, recipe.prediction.average).scores)
 
 
 def plain(bench: Bench, name: str, fold: int, *, rate: float) -> Rows:

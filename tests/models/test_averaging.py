@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsi_vit.models.averaging import Average, averaged_scores
+from wsi_vit.models.averaging import Average, averaged, averaged_scores
 from wsi_vit.models.model import Model
 
 IMAGES = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
@@ -55,6 +55,16 @@ def test_symmetries_even_out_every_direction() -> None:
     model = Slanted(across=9, down=-4)
 
     torch.testing.assert_close(asked(model, "symmetries"), IMAGES[:, :2].float())
+
+
+def test_a_model_is_judged_by_its_averaged_scores_and_is_itself_in_all_else() -> None:
+    model = Slanted(across=9)
+
+    judged = averaged(cast(Model, model), "flips")
+
+    torch.testing.assert_close(judged.scores(IMAGES), IMAGES[:, :2].float())
+    assert judged.task == "segmentation"
+    assert averaged(cast(Model, model), "none") is model
 
 
 def test_labels_are_averaged_over_the_corners_that_are_seen_first() -> None:

@@ -1,6 +1,6 @@
 """Scores of a picture averaged over mirrored and turned views of it (test-time augmentation)."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:  # the command line names the choices without waiting for torch
     from torch import Tensor
@@ -32,6 +32,29 @@ def averaged_scores(model: "Model", images: "Tensor", average: Average) -> "Tens
     for view in views[1:]:
         scores = scores + _seen(model, images, *view)
     return scores / len(views)
+
+
+def averaged(model: "Model", average: Average) -> "Model":
+    """Return a model whose scores are averaged over views, so that it is judged as it is applied.
+
+    All else is the model's own; nothing is copied.
+    """
+    return model if average == "none" else cast("Model", _Averaged(model, average))
+
+
+class _Averaged:
+    """A model seen through its averaged scores."""
+
+    def __init__(self, model: "Model", average: Average) -> None:
+        self._model = model
+        self._average: Average = average
+
+    def scores(self, images: "Tensor") -> "Tensor":
+        """Return the mean of the model's scores over views."""
+        return averaged_scores(self._model, images, self._average)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 def _seen(model: "Model", images: "Tensor", mirrored: bool, turns: int) -> "Tensor":  # noqa: FBT001

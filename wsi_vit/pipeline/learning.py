@@ -14,11 +14,13 @@ from wsi_vit.errors import StoreError
 from wsi_vit.evaluation.evaluate import evaluate_model, evaluate_run
 from wsi_vit.evaluation.records import Evaluation, read_evaluation
 from wsi_vit.evaluation.report import write_report
+from wsi_vit.models.averaging import averaged
 from wsi_vit.models.building import build_model
 from wsi_vit.models.load import load_model
 from wsi_vit.pipeline.describing import about_run, write_card
 from wsi_vit.pipeline.outcomes import Progress, Trained, silent
 from wsi_vit.pipeline.run_folder import RunPlace, place_of, run_shape
+from wsi_vit.prediction.applied import load_applied
 from wsi_vit.recipe import Recipe
 from wsi_vit.settings import Settings
 from wsi_vit.store import digest_of, file_digest, read_manifest
@@ -98,7 +100,8 @@ def evaluate(run: Path, *, settings: Settings, progress: Progress = silent) -> E
     data, model = open_dataset(place.dataset), load_model(place.model)
     progress("evaluation", 0, 3)
     model.to(device_of(settings))
-    found = evaluate_run(model, data, run=place.folder, section=recipe.evaluation)
+    applied = averaged(model, recipe.prediction.average)
+    found = evaluate_run(applied, data, run=place.folder, section=recipe.evaluation)
     progress("evaluation", 2, 3)
     write_card(place, data, found)
     write_report(place.folder, about=about_run(place, data))
@@ -118,9 +121,10 @@ def evaluate_on(
     """
     progress("evaluation", 0, 1)
     folder = resolve_folder(model)
-    loaded = load_model(folder)
-    loaded.to(device_of(settings))
-    return evaluate_model(loaded, open_dataset(dataset), model_folder=folder)
+    applied = load_applied(folder)
+    applied.model.to(device_of(settings))
+    judged = averaged(applied.model, applied.section.average)
+    return evaluate_model(judged, open_dataset(dataset), model_folder=folder)
 
 
 def device_of(settings: Settings) -> str:
@@ -207,12 +211,17 @@ def _is_measured(place: RunPlace, recipe: Recipe) -> bool:
     if not (place.folder / "manifest.json").is_file():
         return False
     facts = read_manifest(place.folder).facts
-    return facts["evaluation"] == digest_of(recipe.evaluation)
+    return facts["evaluation"] == _judged_by(recipe)
+
+
+def _judged_by(recipe: Recipe) -> str:
+    """Return a digest of what a recipe says about judging; a model is judged as it is applied."""
+    return digest_of({"section": recipe.evaluation, "average": recipe.prediction.average})
 
 
 def _facts(recipe: Recipe, found: Evaluation) -> dict[str, object]:
     return {
-        "evaluation": digest_of(recipe.evaluation),
+        "evaluation": _judged_by(recipe),
         "headline": found.headline.model_dump(mode="json"),
         "model_digest": found.model_digest,
         "recipe": recipe.name,
