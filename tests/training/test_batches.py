@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -134,9 +137,30 @@ def test_a_request_to_stop_is_the_trainers_to_answer() -> None:
     with reader(Telling(shades(8).examples), 1) as images:
         batches = images.read(cut(range(8), 1))
         (worker,) = pids([next(batches)])
-        os.kill(worker, signal.SIGTERM)
-        os.kill(worker, signal.SIGINT)
+        for name in ("-TERM", "-INT"):  # from outside, as a scheduler sends them to the group
+            subprocess.run(["kill", name, str(worker)], check=True)
         assert len(list(batches)) == 7
+
+
+HOLDS_ON = textwrap.dedent(
+    """
+    from tests.training.small import Small, shades
+    from wsi_vit.training.batches import BatchReader
+
+    reader = BatchReader(shades(8), model=Small(), workers=2)
+    batches = reader.read([[0], [1], [2], [3]])
+    next(batches)
+    kept = [batches, reader]
+    kept.append(kept)  # a cycle, as an error and its traceback make, outlives everything
+    del batches, reader
+    """
+)
+
+
+def test_a_trainer_that_ends_while_something_holds_its_reader_does_end() -> None:
+    command = [sys.executable, "-c", HOLDS_ON]
+    ended = subprocess.run(command, timeout=120, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("reading", ["random", "streaming"])

@@ -1,13 +1,15 @@
 """Batches in their order: read ahead in processes of their own, moved, counted, cut."""
 
+import atexit
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from wsi_vit.errors import TrainingError, WsiVitError
 from wsi_vit.models.model import Batch, Model
 from wsi_vit.training.order import cut
 from wsi_vit.training.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Semaphore
 
 _AHEAD = 2
 """Batches under way in each process."""
@@ -141,7 +146,7 @@ def _loader(jobs: _Jobs, order: list[Job], workers: int) -> DataLoader[Any]:
         num_workers=workers,
         collate_fn=_as_it_is,
         pin_memory=_pins(),
-        worker_init_fn=partial(_begin_worker, os.getpid()),
+        worker_init_fn=partial(_begin_worker, os.getpid(), _farewell(os.getpid())),
         multiprocessing_context="fork" if fork else None,
         generator=torch.Generator(),  # else every pass would draw from the run's own chance
         prefetch_factor=_AHEAD,
@@ -153,11 +158,34 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _begin_worker(parent: int, _number: int) -> None:
+def _begin_worker(trainer: int, farewell: "Semaphore", _number: int) -> None:
     """Outlive a request to stop, which is the trainer's to answer, but never the trainer."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    die_with_parent(parent, by=signal.SIGKILL)
+    die_with_parent(trainer, by=signal.SIGKILL)
+    threading.Thread(target=_heed, args=(farewell,), daemon=True).start()
+
+
+def _heed(farewell: "Semaphore") -> None:
+    farewell.acquire()
+    os._exit(0)
+
+
+@cache
+def _farewell(_trainer: int) -> "Semaphore":
+    """Return what a process lets its workers go by when it ends.
+
+    Whatever still holds on to a loader then, as the traceback of an error does, keeps its workers
+    waiting for jobs, and Python waits for them without a limit after a SIGTERM, which they ignore.
+    """
+    farewell = multiprocessing.Semaphore(0)
+    atexit.register(_let_go, farewell)
+    return farewell
+
+
+def _let_go(farewell: "Semaphore") -> None:
+    for _ in multiprocessing.active_children():
+        farewell.release()
 
 
 def _pins() -> bool:
