@@ -11,20 +11,16 @@ from a paired bootstrap over runs of five frames. Recipes: benchmarks/recipes/ca
 `--quick` judges one direction and skips `maskformer`. Finished parts are kept in `--runs`.
 """
 
-import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.paired import Counts, by_case, interval, iou_of, judged
 from benchmarks.patch_head import learn_head
+from benchmarks.telling import options, tell
 
-RESULTS = Path(__file__).parent / "results"
 RECIPES = Path(__file__).parent / "recipes"
 SPLITS: dict[str, dict[str, Any]] = {
     "unseen 0016E5": {"kind": "sites", "test": ["0016E5"], "validation": 0.2},
@@ -99,37 +95,25 @@ def compare(split: str, kinds: list[str], train: Callable[[str, str], Any]) -> d
 
 def main() -> None:
     """Measure, print, and keep a full result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, quick="one direction, no maskformer")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/camvid"))
-    parser.add_argument("--quick", action="store_true", help="one direction, no maskformer")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    options = parser.parse_args()
-    splits = list(SPLITS)[:1] if options.quick else list(SPLITS)
-    kinds = ["head", "eomt"] if options.quick else ["head", "eomt", "maskformer"]
-    data, start = options.data.resolve(), options.start.resolve()
+    asked = parser.parse_args()
+    splits = list(SPLITS)[:1] if asked.quick else list(SPLITS)
+    kinds = ["head", "eomt"] if asked.quick else ["head", "eomt", "maskformer"]
+    data, start = asked.data.resolve(), asked.start.resolve()
 
     def train(kind: str, split: str) -> dict[str, Any]:
-        return judge(kind, split, data, start, options.runs)
+        return judge(kind, split, data, start, asked.runs)
 
-    result: dict[str, Any] = {
-        "benchmark": "camvid",
-        **{split: compare(split, kinds, train) for split in splits},
-        "quick": options.quick,
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+    found = {split: compare(split, kinds, train) for split in splits}
     for split in splits:
         for kind in kinds:
-            scores = {k: v for k, v in result[split][kind].items() if k != "train_s"}
+            scores = {k: v for k, v in found[split][kind].items() if k != "train_s"}
             told = "  ".join(f"{k} {v['value']:.3f}" for k, v in scores.items())
-            print(f"{split:<20} {kind:<11} {told}  {result[split][kind]['train_s']:.0f} s")
-    if not options.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "camvid.json").write_text(json.dumps(result, indent=1) + "\n")
-    if options.json:
-        print(json.dumps(result))
+            print(f"{split:<20} {kind:<11} {told}  {found[split][kind]['train_s']:.0f} s")
+    tell("camvid", found, asked)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,7 @@ these sets are published. Each is split by photo; Canny's numbers are chosen on 
 Intervals are from a paired bootstrap over photos. `--quick` runs DeepCrack only.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +15,8 @@ import numpy as np
 
 from benchmarks.canny import tuned
 from benchmarks.paired import by_case, counted, interval, iou_of, judged
+from benchmarks.telling import options, tell
 
-RESULTS = Path(__file__).parent / "results"
 RECIPES = Path(__file__).parent / "recipes"
 _TUNED_ON = 12
 """Training images that Canny's numbers are chosen on: 27 settings are tried on each."""
@@ -62,27 +57,13 @@ def measure(name: str, data: Path, runs: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, and keep a full result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, quick="DeepCrack only")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/cracks"))
-    parser.add_argument("--quick", action="store_true", help="DeepCrack only")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    options = parser.parse_args()
-    names = ["deepcrack"] if options.quick else ["deepcrack", "cfd"]
-    result = {
-        "benchmark": "cracks",
-        **{name: measure(name, options.data.resolve(), options.runs) for name in names},
-        "quick": options.quick,
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    for key, value in result.items():
-        print(f"{key:<12} {value}")
-    if not options.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "cracks.json").write_text(json.dumps(result, indent=1) + "\n")
-    if options.json:
-        print(json.dumps(result))
+    asked = parser.parse_args()
+    names = ["deepcrack"] if asked.quick else ["deepcrack", "cfd"]
+    data = asked.data.resolve()
+    tell("cracks", {name: measure(name, data, asked.runs) for name in names}, asked)
 
 
 if __name__ == "__main__":

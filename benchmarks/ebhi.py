@@ -11,15 +11,12 @@ intervals are from a paired bootstrap over cases. `--quick` runs the first fold 
 are kept in `--runs` and not run again.
 """
 
-import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
@@ -30,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.paired import SEED, Rows, as_tensor, by_case, interval, iou_of, judged
+from benchmarks.telling import options, tell
 
-RESULTS = Path(__file__).parent / "results"
 FOLDS, EPOCHS = 5, 12
 
 
@@ -181,36 +178,19 @@ def measure(bench: Bench, tasks: Sequence[str], *, folds: int, jobs: int) -> dic
 
 def main() -> None:
     """Measure, print, and keep a full result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, quick="the first fold only")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/ebhi"))
     parser.add_argument("--task", choices=["classification", "segmentation"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--quick", action="store_true", help="the first fold only")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    options = parser.parse_args()
-    tasks = [options.task] if options.task else ["classification", "segmentation"]
-    bench = Bench(options.data.resolve(), options.start and options.start.resolve(), options.runs)
-    folds = 1 if options.quick else FOLDS
-    found = measure(bench, tasks, folds=folds, jobs=options.jobs)
-    result = {
-        "benchmark": "ebhi",
-        **found,
-        "folds": folds,
-        "seed": SEED,
-        "quick": options.quick,
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    for key, value in result.items():
-        print(f"{key:<30} {value}")
-    if not options.quick:
-        RESULTS.mkdir(exist_ok=True)
-        name = f"ebhi_{options.task}" if options.task else "ebhi"
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    if options.json:
-        print(json.dumps(result))
+    asked = parser.parse_args()
+    tasks = [asked.task] if asked.task else ["classification", "segmentation"]
+    bench = Bench(asked.data.resolve(), asked.start and asked.start.resolve(), asked.runs)
+    folds = 1 if asked.quick else FOLDS
+    found = measure(bench, tasks, folds=folds, jobs=asked.jobs)
+    figures = {**found, "folds": folds, "seed": SEED}
+    tell("ebhi", figures, asked, kept_as=f"ebhi_{asked.task}" if asked.task else None)
 
 
 if __name__ == "__main__":

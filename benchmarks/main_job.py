@@ -6,19 +6,15 @@ The goals (two CPU cores, after installation): at most 360 s, then at most 60 s.
 first call only.
 """
 
-import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.telling import options, tell
 
 
 def demo(folder: Path) -> tuple[float, str]:
@@ -52,32 +48,18 @@ def measure(*, quick: bool) -> dict[str, Any]:
         stages = json.loads((folder / "stages.json").read_text())
         second_s, again = (None, "") if quick else demo(folder)
         return {
-            "benchmark": "main_job",
             "first_s": round(first_s, 1),
             "second_s": None if second_s is None else round(second_s, 1),
             "stage_s": stages,
             "scores": scores(folder),
             "skipped": again.count("skipped"),
-            "quick": quick,
-            "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
-            "date": datetime.now(UTC).date().isoformat(),
         }
 
 
 def main() -> None:
     """Measure, print, and keep a full result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the first call only")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    options = parser.parse_args()
-    result = measure(quick=options.quick)
-    for key, value in result.items():
-        print(f"{key:<12} {value}")
-    if not options.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "main_job.json").write_text(json.dumps(result, indent=1) + "\n")
-    if options.json:
-        print(json.dumps(result))
+    asked = options(__doc__, quick="the first call only").parse_args()
+    tell("main_job", measure(quick=asked.quick), asked)
 
 
 if __name__ == "__main__":

@@ -8,26 +8,18 @@ evaluate's `mean_iou` over ours; goal >= 25; null where `evaluate` or its metric
 `bootstrap_s`, `auroc_s`: 10,000 resamples of 2,000 tiles of 120 patients in 9 classes.
 """
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.telling import options, tell
 from wsi_vit.evaluation.intervals import PatientDraws
 from wsi_vit.evaluation.tables import count_by
 from wsi_vit.metrics import accuracy, count_pairs, iou_per_class, macro_f1, mean_present
-
-RESULTS = Path(__file__).parent / "results"
 
 CLASSES, SIDE_PX, BLOCK_PX = 150, 512, 16
 
@@ -146,25 +138,9 @@ def measure_intervals(*, quick: bool) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print, and keep the result of a full run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the same keys in seconds")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    asked = parser.parse_args()
-    result: dict[str, Any] = {
-        "benchmark": "metrics",
-        "quick": asked.quick,
-        **measure_counting(quick=asked.quick),
-        **measure_intervals(quick=asked.quick),
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    if not asked.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
-    if asked.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+    asked = options(__doc__, quick="the same keys in seconds").parse_args()
+    figures = measure_counting(quick=asked.quick) | measure_intervals(quick=asked.quick)
+    tell("metrics", figures, asked, also=f"numpy {np.__version__}")
 
 
 if __name__ == "__main__":

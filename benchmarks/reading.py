@@ -14,15 +14,10 @@ builds a dataset, and reads rows at random in interleaved rounds on one core; me
 - `coordinates`: tiles/s of a shard of coordinates, read from the slide, over those of its pixels.
 """
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.metrics import interleaved
+from benchmarks.telling import options, tell
 from benchmarks.tiling import draw_slide
 from wsi_vit.cohort import CohortRow
 from wsi_vit.datasets.build import SlideShards, build_from_shards
@@ -42,7 +38,6 @@ from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Store
 
-RESULTS = Path(__file__).parent / "results"
 TILE, BATCH = 256, 32
 LABELS = LabelMap(
     classes=(
@@ -187,24 +182,8 @@ def rounds(data: TrainingSet, places: TrainingSet, *, quick: bool) -> dict[str, 
 
 def main() -> None:
     """Measure, print, and keep the result of a full run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the same keys in seconds")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    asked = parser.parse_args()
-    result: dict[str, Any] = {
-        "benchmark": "reading",
-        "quick": asked.quick,
-        **measure(quick=asked.quick),
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    if not asked.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "reading.json").write_text(json.dumps(result, indent=1) + "\n")
-    if asked.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+    asked = options(__doc__, quick="the same keys in seconds").parse_args()
+    tell("reading", measure(quick=asked.quick), asked)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,11 @@ rows a group, bytes alone and decoded. As long as they exceed 1, shards are Arro
 export.
 """
 
-import argparse
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,12 +28,12 @@ import pyarrow.parquet as pq
 import simplejpeg
 
 from benchmarks.metrics import interleaved, ratio
+from benchmarks.telling import options, tell
 from benchmarks.tiling import MOSAIC_PX, QUALITY, TILE, tissue_square
 from wsi_vit.datasets.pictures import EncodedColumn
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.slides.shard import TileRow, shard_schema, write_shard
 
-RESULTS = Path(__file__).parent / "results"
 GROUPS = (1, 16, 100)
 
 
@@ -184,24 +180,8 @@ def read(kept: dict[str, Kept], rows: Sequence[TileRow], *, quick: bool) -> dict
 
 def main() -> None:
     """Measure, print, and keep the result of a full run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the same keys in seconds")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    asked = parser.parse_args()
-    result: dict[str, Any] = {
-        "benchmark": "shards",
-        "quick": asked.quick,
-        **measure(quick=asked.quick),
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, pyarrow {pa.__version__}",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    if not asked.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "shards.json").write_text(json.dumps(result, indent=1) + "\n")
-    if asked.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+    asked = options(__doc__, quick="the same keys in seconds").parse_args()
+    tell("shards", measure(quick=asked.quick), asked, also=f"pyarrow {pa.__version__}")
 
 
 if __name__ == "__main__":

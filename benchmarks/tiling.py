@@ -21,14 +21,12 @@ import argparse
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.telling import options, tell
+
 ROOT = Path(__file__).parents[1]
 TILE, BASE_MPP, QUALITY = 256, 0.25, 80
 MOSAIC_PX = 4096
@@ -320,9 +319,9 @@ def peer_seconds(
 # ------------------------------------------------------------------------------------- the whole
 
 
-def measure(options: argparse.Namespace) -> Figures:
+def measure(asked: argparse.Namespace) -> Figures:
     """Draw the slide, run everything in rounds, and compare medians."""
-    width, height, rounds = (10_000, 8_000, 1) if options.quick else (40_000, 30_000, 5)
+    width, height, rounds = (10_000, 8_000, 1) if asked.quick else (40_000, 30_000, 5)
     with tempfile.TemporaryDirectory(prefix="tiling-") as name:
         folder = Path(name)
         slide = folder / "slide.svs"
@@ -338,7 +337,7 @@ def measure(options: argparse.Namespace) -> Figures:
                 figures = run_job(job, resolution, slide, plans[resolution], cores=cores)
                 runs.setdefault(f"{job} {resolution} {cores}", []).append(figures)
             whole.append(run_command(slide))
-        peers = peer_seconds(options.peers, options.environments, slide)
+        peers = peer_seconds(asked.peers, asked.environments, slide)
         return {
             **compare(runs, whole, peers),
             "bit_identical": bit_identical(slide, folder),
@@ -346,7 +345,6 @@ def measure(options: argparse.Namespace) -> Figures:
             "encoder_psnr_db": encoder_loss_db(slide),
             "slide": f"{width} x {height} px, {slide.stat().st_size / 1e6:.0f} MB",
             "rounds": rounds,
-            "quick": options.quick,
         }
 
 
@@ -372,7 +370,6 @@ def compare(
     known = [seconds for seconds in peers.values() if seconds]
     half_s = median("ours half 1", "wall_s") / median("ours half 1", "tiles")
     return {
-        "benchmark": "tiling",
         "native_vs_raw": round(median("raw native 1", "process_s") / statistics.median(whole), 2),
         "native_phase_vs_raw": ratio("raw native 1", "ours native 1", "wall_s"),
         "native_phase_cpu_vs_raw": ratio("raw native 1", "ours native 1", "cpu_s"),
@@ -393,29 +390,18 @@ def compare(
 
 def main() -> None:
     """Measure, print, and keep a full result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a small slide, one round")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser = options(__doc__, quick="a small slide, one round")
     parser.add_argument("--peers", type=Path, help="script that runs one peer")
     parser.add_argument("--environments", type=Path, help="one virtual environment a peer")
     parser.add_argument("--job", nargs=6, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.job:
-        do_job(options.job)
+    asked = parser.parse_args()
+    if asked.job:
+        do_job(asked.job)
         return
-    result = measure(options) | {
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    for key, value in result.items():
-        print(f"{key:<24} {value}")
-    if all(speed is None for speed in result["peers"].values()):
+    figures = measure(asked)
+    if all(speed is None for speed in figures["peers"].values()):
         print("No peer is installed: half_vs_best_peer is null (see --peers, --environments).")
-    if not options.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "tiling.json").write_text(json.dumps(result, indent=1) + "\n")
-    if options.json:
-        print(json.dumps(result))
+    tell("tiling", figures, asked)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ hold elsewhere.
 `--quick` leaves out the timing's repeats. `--out` writes the overlays as PNG, for looking at.
 """
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks.telling import options, tell
 from wsi_vit.geometry import Region
 from wsi_vit.labels import LabelMap
 from wsi_vit.slides.annotations import read_annotations
@@ -56,28 +55,23 @@ COLON_MPP = 1.0
 FIXED_SATURATION = 12
 
 
-def main() -> int:
-    """Run the comparison; print it, and as one JSON object on the last line."""
-    options = _arguments()
+def main() -> None:
+    """Compare, print, and keep the result of a full run."""
+    parser = options(__doc__, quick="time one run only")
+    parser.add_argument("--out", type=Path, help="folder for overlays")
+    asked = parser.parse_args()
     root = Path(os.environ.get("WSI_VIT_REAL_DATA", Path(__file__).parents[2] / "shared/data"))
     if not root.is_dir():
-        _say(json.dumps({"skipped": f"no real files at {root}; set WSI_VIT_REAL_DATA"}))
-        return 0
+        print(json.dumps({"skipped": f"no real files at {root}; set WSI_VIT_REAL_DATA"}))
+        return
     section = TissueSection()
     figures = {
         "mpp": section.mpp,
-        "colon": colon(root / "wsi-colon", section, 1 if options.quick else 5, options.out),
+        "colon": colon(root / "wsi-colon", section, 1 if asked.quick else 5, asked.out),
         "synthetic": synthetic(section),
-        "pen": {c: pen(root / "artefacts", c, section, options.out) for c in ("green", "red")},
+        "pen": {c: pen(root / "artefacts", c, section, asked.out) for c in ("green", "red")},
     }
-    if not options.json:
-        _report(figures)
-    if not options.quick:
-        (Path(__file__).parent / "results" / "tissue.json").write_text(
-            json.dumps({"benchmark": "tissue", **figures}, indent=1) + "\n"
-        )
-    _say(json.dumps(figures))
-    return 0
+    tell("tissue", figures, asked)
 
 
 def colon(folder: Path, section: TissueSection, repeats: int, out: Path | None) -> dict[str, Any]:
@@ -216,26 +210,5 @@ def _draw(path: Path, pixels: NDArray[np.uint8], mask: TissueMask, truth: Mask) 
     Image.fromarray(np.hstack([pixels, over])).save(path)
 
 
-def _report(figures: dict[str, Any]) -> None:
-    _say(f"Tissue at {figures['mpp']} µm/px")
-    for name, iou in figures["colon"]["iou"].items():
-        _say(f"  colon IoU  {name:28} {iou:.4f}")
-    _say(f"  synthetic IoU, least of six   {figures['synthetic']['least']:.4f}")
-    for colour, row in figures["pen"].items():
-        _say(f"  {colour} pen kept out {row['pen_kept_out']:.4f}, the rest {row['elsewhere_kept']}")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="time one run only")
-    parser.add_argument("--json", action="store_true", help="print the JSON line only")
-    parser.add_argument("--out", type=Path, help="folder for overlays")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,16 +16,10 @@ interval (bootstrap over rounds). On a CPU the seconds are the process's own, on
 - `*_of_dinov2`: a ViT with LayerScale, beside transformers' Dinov2.
 """
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,11 +27,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from benchmarks.telling import options, tell
 from wsi_vit.models.sections import TokenLearnerSection
 from wsi_vit.models.vit.architecture import Architecture
 from wsi_vit.models.vit.transformer import Encoder, VisionTransformer
 
-RESULTS = Path(__file__).parent / "results"
 SIDE_PX, CLASSES = 224, 9
 TINY = {"hidden_size": 192, "num_attention_heads": 3, "num_labels": CLASSES, "image_size": SIDE_PX}
 """ViT-Ti, in transformers' words."""
@@ -181,31 +175,16 @@ def ratio(key: str, slow: Sequence[float] | None, fast: Sequence[float]) -> dict
 
 def main() -> None:
     """Measure, print, and keep the result of a full run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the same keys in seconds")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser = options(__doc__, quick="the same keys in seconds")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(asked.device, asked.precision, 2 if asked.quick else 16)
+    found = measure(bench, depth=4 if asked.quick else 12, rounds=5 if asked.quick else 25)
+    figures = {**found, "precision": asked.precision, "batch": len(bench.images)}
     gpu = torch.cuda.get_device_name() if asked.device == "cuda" else "no GPU used"
-    result: dict[str, Any] = {
-        "benchmark": "vit",
-        "quick": asked.quick,
-        **measure(bench, depth=4 if asked.quick else 12, rounds=5 if asked.quick else 25),
-        "precision": asked.precision,
-        "batch": len(bench.images),
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {gpu}",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    if not asked.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "vit.json").write_text(json.dumps(result, indent=1) + "\n")
-    if asked.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+    tell("vit", figures, asked, also=gpu)
 
 
 if __name__ == "__main__":

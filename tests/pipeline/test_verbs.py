@@ -50,6 +50,7 @@ def test_run_with_everything_there_says_how_good_it_is(
 
     assert found["run"] == str(done.run)
     assert found["quarantined"] == ["letter", "lost"]
+    assert [Path(sheet).is_file() for sheet in found["contact_sheets"]] == [True]
     assert found["model"]["decision"] == "kept"
     assert str(done.run / "report.html") in spoken.replace("\n", "")
 

@@ -10,12 +10,15 @@ import pyarrow as pa
 import pytest
 import simplejpeg
 from PIL import Image
+from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from tests.slides.dicom_writing import write_dicom
 from tests.slides.making import JpegKind, Pixels, encoded, parts_of, tissue_like
 from wsi_vit.geometry import Region
+from wsi_vit.slides.dicom import dicom_levels
 from wsi_vit.slides.facts import slide_facts
+from wsi_vit.slides.reader import Level
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
@@ -23,6 +26,7 @@ from wsi_vit.slides.tiling import tile_slide
 from wsi_vit.store import Artefact, Store
 
 TILE, SIZE = 64, (200, 150)
+LEVEL = Level(width=200, height=150, downsample=1.0, tile_width=TILE, tile_height=TILE)
 KINDS: dict[str, JpegKind] = {"RGB": "rgb", "YBR_FULL_422": "own tables"}
 """What an honest file says, and how its frames are encoded."""
 
@@ -118,6 +122,31 @@ def test_the_label_is_not_taken_for_the_slide(tmp_path: Path) -> None:
 
     with open_slide(path) as slide:
         assert [level and level.path for level in slide.stored_levels] == [path]
+
+
+@pytest.mark.parametrize("kept", [140, 300, 700])
+def test_a_damaged_file_beside_the_slide_is_left_to_the_reader(tmp_path: Path, kept: int) -> None:
+    series = generate_uid()
+    path = write_dicom(tmp_path / "a.dcm", frames_of("YBR_FULL_422"), size=SIZE, series=series)
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    other = write_dicom(tmp_path / "b.dcm", [frames_of("RGB")[0]] * 4, size=half, series=series)
+    other.write_bytes(other.read_bytes()[:kept])
+
+    found = dicom_levels(path, [LEVEL])
+
+    assert [level and level.path for level in found] == [path]
+
+
+@pytest.mark.parametrize("name", ["Columns", "SeriesInstanceUID", "TotalPixelMatrixRows"])
+def test_a_header_that_says_less_than_it_should_is_left_to_the_reader(
+    tmp_path: Path, name: str
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", frames_of("YBR_FULL_422"), size=SIZE)
+    said = dcmread(path)
+    delattr(said, name)
+    said.save_as(path)
+
+    assert dicom_levels(path, [LEVEL]) == (None,)
 
 
 @pytest.mark.real

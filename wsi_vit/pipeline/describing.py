@@ -31,6 +31,7 @@ def about_run(place: RunPlace, data: TrainingSet) -> About:
         facts=(
             ("run", place.folder.name),
             ("first weights", _base(place.recipe)),
+            *_averaged(place.recipe),
             *([("time", spent.spoken())] if spent else []),
         ),
     )
@@ -65,6 +66,12 @@ def _command(recipe: Recipe) -> str:
     parts = [f"wsi-vit run {recipe.name}", f"--cohort {data.name}" if data else ""]
     parts.append(f"--start {start.path.name}" if isinstance(start, FolderStart) else "")
     return " ".join(part for part in parts if part)
+
+
+def _averaged(recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    """Say over which views the figures are averaged; nothing where each picture is seen once."""
+    how = recipe.prediction.average
+    return () if how == "none" else (("scores", f"averaged over {how} of each picture"),)
 
 
 def _base(recipe: Recipe) -> str:

@@ -7,9 +7,9 @@ markers are right, since whoever wrote them encoded the pixels; writers that onl
 DICOM get the attribute wrong, and viewers that believe it show tissue in false colours.
 """
 
+import os
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,10 +26,23 @@ if TYPE_CHECKING:
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 _COLOURS: dict[str, Colour] = {"RGB": "RGB", "YBR_FULL": "YCbCr", "YBR_FULL_422": "YCbCr"}
-_ITEM, _END_OF_ITEMS = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_ITEM = (0xFFFE, 0xE000)
+_ELEMENT_BYTES = 12
+"""Tag, kind and length of the pixel data."""
 _OPEN_END = 0xFFFF_FFFF
 _HEADER_BYTES = 4096
 """Enough for the markers before a frame's pixels."""
+_NOT_UNDERSTOOD = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    ZeroDivisionError,
+)
+"""What pydicom and its values raise over a header that is damaged or says less than it should."""
 
 
 def dicom_levels(path: Path, levels: Sequence[Level]) -> tuple[StoredLevel | None, ...]:
@@ -38,24 +51,26 @@ def dicom_levels(path: Path, levels: Sequence[Level]) -> tuple[StoredLevel | Non
     Only headers are read. What cannot be understood is no error here: the slide's reader can still
     read that level, or says why not.
     """
-    series = None
-    found: list[StoredLevel] = []
-    for file in (path, *companions(path)):
-        with file.open("rb") as stream:
-            said = _header(stream)
-            series = series or said.get("SeriesInstanceUID")
-            if said.get("SeriesInstanceUID") == series and _is_plain(said):
-                found += _stored(said, stream, file)
+    found = [_instance(file) for file in (path, *companions(path))]
+    series = found[0][0]
+    stored = [level for its, level in found if its == series and level is not None]
     return tuple(
-        next((item for item in found if _is_behind(item, level)), None) for level in levels
+        next((item for item in stored if _is_behind(item, level)), None) for level in levels
     )
 
 
-def _header(stream: BinaryIO) -> "Dataset":
-    """Read all attributes before the pixels; the stream then stands at the pixels' element."""
+def _instance(file: Path) -> tuple[str | None, StoredLevel | None]:
+    """Return the series a file belongs to and the level it stores; None where it says neither."""
     from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
 
-    return dcmread(stream, stop_before_pixels=True)
+    try:
+        with file.open("rb") as stream:
+            said = dcmread(stream, stop_before_pixels=True)  # stands at the pixels afterwards
+            level = _stored(said, stream, file) if _is_plain(said) else None
+            return said.SeriesInstanceUID, level
+    except (InvalidDicomError, *_NOT_UNDERSTOOD):
+        return None, None
 
 
 def _is_plain(said: "Dataset") -> bool:
@@ -75,17 +90,17 @@ def _is_plain(said: "Dataset") -> bool:
     )
 
 
-def _stored(said: "Dataset", stream: BinaryIO, file: Path) -> Iterator[StoredLevel]:
-    """Yield what an instance stores, if each of its frames is one piece and has one place."""
+def _stored(said: "Dataset", stream: BinaryIO, file: Path) -> StoredLevel | None:
+    """Return what an instance stores, if each of its frames is one piece and has one place."""
     frames, places = _frames(stream), _places(said)
-    if places is None or len(frames) != len(places):
-        return
+    if places is None or not len(frames) == len(places) > 0:
+        return None
     width, height = int(said.TotalPixelMatrixColumns), int(said.TotalPixelMatrixRows)
     across, down = int(said.Columns), int(said.Rows)
     offsets, counts = np.zeros((2, -(-width // across) * -(-height // down)), np.int64)
     offsets[places], counts[places] = frames.T
     tag = _COLOURS[said.PhotometricInterpretation]
-    level = StoredLevel(
+    return StoredLevel(
         path=file,
         width=width,
         height=height,
@@ -96,8 +111,8 @@ def _stored(said: "Dataset", stream: BinaryIO, file: Path) -> Iterator[StoredLev
         tables=b"",
         colour=tag,
         colour_from="markers",
+        is_recoloured=_spoken(stream, frames[0]) not in (tag, None),
     )
-    yield replace(level, is_recoloured=_spoken(stream, frames[0]) not in (tag, None))
 
 
 def _frames(stream: BinaryIO) -> NDArray[np.int64]:
@@ -106,8 +121,7 @@ def _frames(stream: BinaryIO) -> NDArray[np.int64]:
     The stream stands at the element (7FE0,0010). The first item is the table of offsets, which may
     be empty and is not needed where each frame is one item. A byte of padding is not counted.
     """
-    size = stream.seek(0, 1), stream.seek(0, 2)
-    at, end = size[0] + 12, size[1]
+    at, end = stream.tell() + _ELEMENT_BYTES, stream.seek(0, os.SEEK_END)
     found = []
     while at + 8 <= end:
         stream.seek(at)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.slides.stain.making import GLASS, STAINS, mixed, unit
-from wsi_vit.slides.stain.fit import Outcome, fit_stains, mean_stain_densities
+from wsi_vit.slides.stain.fit import Outcome, fit_stains
 from wsi_vit.slides.stain.mapping import map_to
 from wsi_vit.slides.stain.section import StainTarget
 from wsi_vit.slides.stain.separation import degrees_between
@@ -87,14 +87,5 @@ def test_no_pixels_and_no_glass_give_nan_or_an_error(
     fit = fit_stains(many, glass.astype(np.float32))
     numbers = [*(fit.haematoxylin or ()), *(fit.eosin or ()), *(fit.amounts or ())]
     assert np.isfinite(numbers).all()
-    assert np.isfinite(mean_stain_densities(many, glass.astype(np.float32))).all()
     found = map_to(fit, StainTarget())
     assert found is None or np.isfinite([*found.matrix.ravel(), *found.offset]).all()
-
-
-def test_the_mean_density_of_each_stain_is_what_was_mixed() -> None:
-    haematoxylin, eosin = 0.31, 0.12
-    density = np.array([haematoxylin, eosin]) @ unit(STAINS["ruifrok"])
-    pixels = np.tile((GLASS * 10**-density).round().astype(np.uint8), (30, 40, 1))
-    assert mean_stain_densities(pixels, GLASS) == pytest.approx((haematoxylin, eosin), abs=0.01)
-    assert mean_stain_densities(np.empty((0, 3), np.uint8), GLASS) == (0, 0)

@@ -110,21 +110,3 @@ def _judged(density: Densities, stains: NDArray[np.float64]) -> Outcome:
     if any(degrees_between(*pair) > _ALIKE_DEGREES for pair in zip(stains, usual, strict=True)):
         return "other_stains"
     return "fitted"
-
-
-def mean_stain_densities(
-    pixels: NDArray[np.uint8], glass: NDArray[np.float32]
-) -> tuple[float, float]:
-    """Return the mean optical density of haematoxylin and of eosin, in fixed directions.
-
-    The directions are Ruifrok & Johnston's, so that slides compare; 0 where there are no pixels.
-
-    Args:
-        pixels: RGB of tissue, any shape that ends in 3.
-        glass: RGB of empty glass, shape (3,), 0..255.
-    """
-    density = densities(pixels.reshape(-1, 3), np.maximum(glass, 1.0))
-    if not len(density):
-        return 0.0, 0.0
-    haematoxylin, eosin = amounts(density, np.array([HAEMATOXYLIN, EOSIN])).mean(axis=0).tolist()
-    return haematoxylin, eosin
