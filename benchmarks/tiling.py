@@ -11,9 +11,9 @@ their own, each pinned to one core, in interleaved rounds; medians are compared.
 - `ours`: from the plan to the last byte of the shard (the tile phase, in CPU seconds), and
   `wsi-vit tile` as a user types it (whole process, in wall seconds, digest and fsync included).
 
-`--peers` names a script that runs one peer and prints a JSON line with `tiles` and `tiles_s`, and
-`--environments` a folder with one virtual environment a peer, each with that peer's name. Without
-them `half_vs_best_peer` is null. `--quick` takes a slide of 10,000 x 8,000 px and one round; the
+`--peers` names a script that runs one peer, and `--environments` a folder with one virtual
+environment a peer (see `benchmarks.peers`, which asks all of them); without them
+`half_vs_best_peer` is null. `--quick` takes a slide of 10,000 x 8,000 px and one round; the
 goals hold for the full run on a quiet machine.
 """
 
@@ -26,77 +26,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.peers import Job, peer_options, run_ours, run_peer
 from benchmarks.telling import options, tell
+from benchmarks.tiling_slide import BASE_MPP, QUALITY, TILE, draw_slide
 
 ROOT = Path(__file__).parents[1]
-TILE, BASE_MPP, QUALITY = 256, 0.25, 80
-MOSAIC_PX = 4096
-"""Side of the picture that the slide repeats: whole tiles on every level."""
 RESOLUTIONS = {"native": 0.25, "half": 0.5, "any": 0.37}
-PEERS = ("fastslide", "vips", "tiffslide", "hs2p_turbo", "lazyslide", "opentile")
+FASTEST = ("fastslide", "vips", "tiffslide")
+"""The fastest peers at half resolution, as `benchmarks.peers` finds."""
 IDENTICAL_TILES = 400
 
 Figures = dict[str, Any]
-
-
-# ------------------------------------------------------------------------------------- the slide
-
-
-def draw_slide(path: Path, width: int, height: int) -> None:
-    """Write the slide."""
-    import simplejpeg
-    import tifffile
-
-    def encoded(picture: NDArray[np.uint8]) -> list[list[bytes]]:
-        rows, columns = picture.shape[0] // TILE, picture.shape[1] // TILE
-        parts = picture.reshape(rows, TILE, columns, TILE, 3).swapaxes(1, 2)
-        return [
-            [simplejpeg.encode_jpeg(np.ascontiguousarray(part), QUALITY, colorsubsampling="420")
-             for part in row]
-            for row in parts
-        ]  # fmt: skip
-
-    def mosaic(tiles: list[list[bytes]], wide: int, high: int) -> Iterator[bytes]:
-        for row in range(-(-high // TILE)):
-            for column in range(-(-wide // TILE)):
-                yield tiles[row % len(tiles)][column % len(tiles)]
-
-    picture = tissue_square()
-    with tifffile.TiffWriter(path, bigtiff=True) as writer:
-        for step in (1, 4, 16):
-            side = MOSAIC_PX // step
-            small = picture.reshape(side, step, side, step, 3).mean((1, 3)).astype(np.uint8)
-            wide, high = width // step, height // step
-            said = "Aperio Image Library v11.2.1 \r\n" + f"{wide}x{high} ({TILE}x{TILE}) JPEG/YCC"
-            writer.write(
-                mosaic(encoded(small), wide, high), shape=(high, wide, 3), dtype=np.uint8,
-                tile=(TILE, TILE), compression="jpeg", photometric="ycbcr", subsampling=(2, 2),
-                metadata=None, description=f"{said}|AppMag = 40|MPP = {BASE_MPP}",
-            )  # fmt: skip
-            if step == 1:  # Aperio's second page is a thumbnail
-                writer.write(small[::16, ::16], photometric="rgb", metadata=None,
-                             description="Aperio Image Library v11.2.1 \r\nthumbnail")  # fmt: skip
-
-
-def tissue_square() -> NDArray[np.uint8]:
-    """Return a square of synthetic colon at 0.25 µm/px."""
-    from wsi_vit.slides.slide import open_slide
-    from wsi_vit.slides.synthetic import synthesise_cohort
-    from wsi_vit.slides.synthetic.settings import SyntheticSection
-
-    drawn = SyntheticSection(width_px=MOSAIC_PX, height_px=MOSAIC_PX, mpp=BASE_MPP)
-    with tempfile.TemporaryDirectory() as name:
-        cohort = synthesise_cohort(Path(name), slides=1, seed=11, section=drawn)
-        with open_slide(next((cohort.parent / "slides").iterdir())) as slide:
-            return slide.thumbnail(longest_px=MOSAIC_PX)
 
 
 # ------------------------------------------------------------------ jobs, in processes of their own
@@ -227,30 +174,6 @@ def do_job(order: Sequence[str]) -> None:
     print(json.dumps(JOBS[name](Path(slide), float(mpp), wanted, Path(out))))
 
 
-def run_command(slide: Path) -> float:
-    """Run `wsi-vit tile` on one core as a user would, with nothing there yet; return seconds."""
-    from wsi_vit.recipe import dump_recipe, load_recipe
-
-    recipe = load_recipe("wsi_classification")
-    tiles = section_of(RESOLUTIONS["native"])
-    recipe = recipe.model_copy(update={"source": recipe.source.model_copy(update={"tiles": tiles})})
-    with tempfile.TemporaryDirectory(dir=slide.parent) as folder:
-        place = Path(folder)
-        (place / "tiling.yaml").write_text(dump_recipe(recipe))
-        (place / "cohort.csv").write_text(f"slide,patient\n{slide},p\n")
-        core = sorted(os.sched_getaffinity(0))[0]
-        command = ["taskset", "-c", str(core), sys.executable, "-m", "wsi_vit", "tile",
-                   "tiling.yaml", "--cohort", "cohort.csv", "--out", "runs"]  # fmt: skip
-        started = time.perf_counter()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            command, cwd=place, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            sys.exit(done.stdout + done.stderr)
-        return time.perf_counter() - started
-
-
 # --------------------------------------------------------------------------------------- checks
 
 
@@ -291,31 +214,6 @@ def encoder_loss_db(slide_path: Path) -> float:
     return round(float(10 * np.log10(255**2 / np.mean(errors))), 1)
 
 
-def peer_seconds(
-    script: Path | None, environments: Path | None, slide: Path
-) -> dict[str, float | None]:
-    """Return wall seconds a half-resolution tile of each peer, None where it is not installed."""
-    found: dict[str, float | None] = dict.fromkeys(PEERS)
-    if script is None or environments is None:
-        return found
-    for name in PEERS:
-        python = environments / name / "bin/python"
-        python = python if python.exists() else environments / "base/bin/python"
-        with tempfile.TemporaryDirectory(dir=slide.parent) as out:
-            order = ["--slide", str(slide), "--tile", str(TILE), "--mpp", "0.5", "--workers", "1"]
-            done = subprocess.run(
-                [python, script, name, *order, "--out", out],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-        if done.returncode == 0:
-            said = json.loads(done.stdout.splitlines()[-1])
-            seconds = said.get("tiles_s") or said.get("all_s")
-            found[name] = seconds / said["tiles"] if seconds and said.get("tiles") else None
-        else:
-            print(f"{name}: not run ({done.stderr.strip().splitlines()[-1:]})")
-    return found
-
-
 # ------------------------------------------------------------------------------------- the whole
 
 
@@ -332,12 +230,15 @@ def measure(asked: argparse.Namespace) -> Figures:
             plans[resolution].write_text(json.dumps(plan_of(slide, mpp)))
         runs: dict[str, list[Figures]] = {}
         whole: list[float] = []
+        peers: dict[str, list[float]] = {}
         for _ in range(rounds):
             for job, resolution, cores in ORDER:
                 figures = run_job(job, resolution, slide, plans[resolution], cores=cores)
                 runs.setdefault(f"{job} {resolution} {cores}", []).append(figures)
-            whole.append(run_command(slide))
-        peers = peer_seconds(asked.peers, asked.environments, slide)
+            whole.append(run_ours(NATIVE, slide)["wall_s"])
+            for peer in FASTEST:
+                if found := run_peer(peer, HALF, slide, asked):
+                    peers.setdefault(peer, []).append(found["tiles_s"] / found["tiles"])
         return {
             **compare(runs, whole, peers),
             "bit_identical": bit_identical(slide, folder),
@@ -348,6 +249,8 @@ def measure(asked: argparse.Namespace) -> Figures:
         }
 
 
+NATIVE = Job(tile_px=TILE, mpp=BASE_MPP, cores=1)
+HALF = Job(tile_px=TILE, mpp=2 * BASE_MPP, cores=1)
 ORDER = [
     *(("raw", resolution, 1) for resolution in RESOLUTIONS),
     ("limit", "native", 1),
@@ -357,7 +260,7 @@ ORDER = [
 
 
 def compare(
-    runs: dict[str, list[Figures]], whole: list[float], peers: dict[str, float | None]
+    runs: dict[str, list[Figures]], whole: list[float], peers: dict[str, list[float]]
 ) -> Figures:
     """Return the ratios of medians."""
 
@@ -367,7 +270,7 @@ def compare(
     def ratio(over: str, under: str, key: str) -> float:
         return round(median(over, key) / median(under, key), 2)
 
-    known = [seconds for seconds in peers.values() if seconds]
+    seconds = {name: statistics.median(rounds) for name, rounds in peers.items()}
     half_s = median("ours half 1", "wall_s") / median("ours half 1", "tiles")
     return {
         "native_vs_raw": round(median("raw native 1", "process_s") / statistics.median(whole), 2),
@@ -375,12 +278,12 @@ def compare(
         "native_phase_cpu_vs_raw": ratio("raw native 1", "ours native 1", "cpu_s"),
         "native_of_limit": ratio("limit native 1", "ours native 1", "cpu_s"),
         "half_cpu_vs_raw": ratio("raw half 1", "ours half 1", "cpu_s"),
-        "half_vs_best_peer": round(min(known) / half_s, 2) if known else None,
+        "half_vs_best_peer": round(min(seconds.values()) / half_s, 2) if seconds else None,
         "any_mpp_vs_raw": ratio("raw any 1", "ours any 1", "cpu_s"),
         "workers2": ratio("ours half 1", "ours half 2", "wall_s"),
         "peak_rss_mb": round(max(median(job, "peak_rss_mb") for job in runs if "ours" in job)),
         "plan_s": round(median("ours native 1", "plan_s"), 3),
-        "peers": {name: s and round(1 / s, 1) for name, s in peers.items()},
+        "peers_half_tiles_s": {name: round(1 / s, 1) for name, s in seconds.items()},
         "us_a_tile": {
             job: round(1e6 * median(job, "cpu_s") / median(job, "tiles"), 1) for job in runs
         },
@@ -390,16 +293,14 @@ def compare(
 
 def main() -> None:
     """Measure, print, and keep a full result."""
-    parser = options(__doc__, quick="a small slide, one round")
-    parser.add_argument("--peers", type=Path, help="script that runs one peer")
-    parser.add_argument("--environments", type=Path, help="one virtual environment a peer")
+    parser = peer_options(options(__doc__, quick="a small slide, one round"))
     parser.add_argument("--job", nargs=6, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.job:
         do_job(asked.job)
         return
     figures = measure(asked)
-    if all(speed is None for speed in figures["peers"].values()):
+    if not figures["peers_half_tiles_s"]:
         print("No peer is installed: half_vs_best_peer is null (see --peers, --environments).")
     tell("tiling", figures, asked)
 
