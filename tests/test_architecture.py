@@ -37,6 +37,7 @@ DOORS = {
     "datasets": "datasets",
     "transformers": "models",
     "monai": "models",
+    "peft": "models",
     "accelerate": "training",
     "mlflow": "tracking",
     "zarr": "prediction",

@@ -59,9 +59,19 @@ def test_a_plan_counts_the_weights(recipe: Recipe, tmp_path: Path) -> None:
     model = build_model(recipe.model, recipe.labels, recipe.task)
 
     assert plan.parameters == sum(weight.numel() for weight in model.parameters())
-    assert plan.weights_bytes == 16 * plan.parameters
+    assert (plan.trained, plan.weights_bytes) == (plan.parameters, 16 * plan.parameters)
     assert [row.row()["there already"] for row in plan.slides] == ["", ""]
     assert "[missing]" in plan.slides[1].row()["quarantine"]
+
+
+def test_a_plan_counts_what_learns_apart(recipe: Recipe, tmp_path: Path) -> None:
+    probe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"tuning": "head"})})
+    pictures = probe.model_copy(update={"source": load_recipe("ebhi_classification").source})
+
+    plan = plan_recipe(pictures, settings=Settings(runs=tmp_path))
+
+    assert plan.trained == 129 * len(recipe.labels)
+    assert plan.weights_bytes == 4 * plan.parameters + 12 * plan.trained
 
 
 def test_a_plan_of_pictures_has_no_slides(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ _SAMPLES = 6
 _WORDS = {"copied": "kept as scanned", "decoded": "decoded, encoded once", "region": "region reads"}
 _PLACE_BYTES = 100
 """Of a tile that is kept as its place only."""
-_ADAM_BYTES = 16
-"""Weight, gradient and two moments of a parameter, four bytes each."""
+_WEIGHT_BYTES, _ADAM_BYTES = 4, 12
+"""Of a parameter; and of its gradient and two moments, where it learns."""
 
 
 class SlidePlan(Section):
@@ -71,6 +71,8 @@ class Plan(Section):
 
     slides: tuple[SlidePlan, ...]
     parameters: int
+    trained: int
+    """Parameters that learn."""
     weights_bytes: int
     """Device memory for weights, gradients and optimiser; activations come on top."""
 
@@ -82,6 +84,7 @@ class Plan(Section):
             "MB to write": sum(slide.disk_bytes for slide in new) / 1e6,
             "CPU minutes of tiling": sum(slide.cpu_s for slide in new) / 60,
             "parameters": f"{self.parameters / 1e6:.1f} M",
+            "of which learn": f"{self.trained / 1e6:.2f} M",
             "device memory": f"{self.weights_bytes / 1e9:.2f} GB and the activations",
         }
 
@@ -100,8 +103,13 @@ def plan_recipe(recipe: Recipe, *, settings: Settings, progress: Progress = sile
             progress(f"planning slides: {row.slide_id}", index, len(rows))
             slides.append(_plan_slide(row, recipe.source.tiles, store))
         progress("planning slides", len(rows), len(rows))
-    parameters = _parameters(recipe)
-    return Plan(slides=tuple(slides), parameters=parameters, weights_bytes=parameters * _ADAM_BYTES)
+    parameters, trained = _parameters(recipe)
+    return Plan(
+        slides=tuple(slides),
+        parameters=parameters,
+        trained=trained,
+        weights_bytes=parameters * _WEIGHT_BYTES + trained * _ADAM_BYTES,
+    )
 
 
 def _plan_slide(row: CohortRow, section: TilesSection, store: Store) -> SlidePlan:
@@ -144,7 +152,9 @@ def _sample(slide: Slide, plan: TilePlan, section: TilesSection) -> float:
     return written / len(regions)
 
 
-def _parameters(recipe: Recipe) -> int:
+def _parameters(recipe: Recipe) -> tuple[int, int]:
+    """Return how many parameters a recipe's model has, and how many of them learn."""
     from wsi_vit.models.building import build_model
 
-    return build_model(recipe.model, recipe.labels, recipe.task).parameter_count
+    model = build_model(recipe.model, recipe.labels, recipe.task)
+    return model.parameter_count, model.trained_count

@@ -144,6 +144,8 @@ def test_the_journal_tells_the_run_from_attempt_to_end(done: Done, recipe: Recip
 
     assert (records[0].kind, records[-1].kind) == ("attempt", "finished")
     assert epochs == list(range(1, recipe.training.epochs + 1))
+    learns = next(record.payload for record in records if record.kind == "learns")
+    assert learns["trained"] == learns["parameters"] > 1000
     weights = file_digest(done.run / "model" / "model.safetensors")
     assert records[-1].payload == {"model": weights}
 
@@ -155,6 +157,7 @@ def test_the_report_and_the_card_name_command_and_figure(done: Done) -> None:
 
     assert "wsi-vit run tiny --cohort all.csv" in report
     assert "2 patients, 121 tiles" in report
+    assert "parameters learn (100 %)" in report
     assert f"{headline['value']:.3f}" in card
     assert "Tells apart tumour, normal, stroma, mucus" in card
     for text in (report, card):

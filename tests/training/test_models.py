@@ -57,6 +57,11 @@ def make(kind: str, seed: int) -> Any:
         return build_model(
             ClassifierSection(start=start, input_px=SIDE_PX), LABELS, "classification"
         )
+    if kind == "adapted vit":
+        tuning = {"lora_rank": 2, "lora_dropout": 0.1}
+        start = ConfigStart(options=OURS)
+        adapted = VitSection.model_validate({"start": start, "input_px": SIDE_PX, "tuning": tuning})
+        return build_model(adapted, LABELS, "classification")
     if kind == "our vit":
         learner = {"after_block": 1, "tokens": 2}
         options = {"drop_path": 0.3, "dropout": 0.1, "token_learner": learner}
@@ -96,7 +101,9 @@ def halves(count: int, *, masks: bool) -> Memory:
     return Memory(examples)
 
 
-@pytest.mark.parametrize("kind", ["vit", "our vit", "maskformer", "mask2former", "eomt"])
+@pytest.mark.parametrize(
+    "kind", ["vit", "our vit", "adapted vit", "maskformer", "mask2former", "eomt"]
+)
 def test_real_models_resume_to_the_very_same_weights(kind: str, tmp_path: Path) -> None:
     masks = "vit" not in kind
     options: dict[str, Any] = {

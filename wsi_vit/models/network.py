@@ -14,6 +14,7 @@ from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import quiet
 from wsi_vit.models.folder import save_folder
+from wsi_vit.models.lora import merged, without_adapters
 from wsi_vit.models.model import Batch
 from wsi_vit.models.pixels import (
     fit_images,
@@ -80,6 +81,11 @@ class NetworkModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
+    def trained_count(self) -> int:
+        """How many of them learn."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    @property
     def architecture(self) -> str:
         """What the network is called, in transformers' words where it has some."""
         return self.network.config.model_type
@@ -141,17 +147,20 @@ class NetworkModel(nn.Module):
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors, labels.json and preprocessing.json.
 
+        Adapters are merged into the weights: what is saved is a plain model.
+
         Raises:
             ModelError: The folder cannot be written.
         """
-        save_folder(
-            folder,
-            write_network=self.write_network,
-            head=self.own_head(),
-            section=self.section,
-            labels=self.labels,
-            preprocessing=self.preprocessing,
-        )
+        with merged(self.network):
+            save_folder(
+                folder,
+                write_network=self.write_network,
+                head=self.own_head(),
+                section=without_adapters(self.section),
+                labels=self.labels,
+                preprocessing=self.preprocessing,
+            )
 
     def write_network(self, folder: Path) -> None:
         """Write the network alone: config.json and model.safetensors."""

@@ -31,9 +31,24 @@ class LastBlocks(Section):
     last_blocks: int = Field(ge=1)
 
 
-Tuning = Literal["full", "head"] | LastBlocks
-"""What learns: everything, the head alone, or the last blocks and the head. What comes before the
-first part that learns costs no backward pass."""
+class Lora(Section):
+    """Train low-rank additions to the attention of every block (Hu et al. 2022), and the head.
+
+    Queries, keys, values and the output of the heads are adapted, the MLPs are not. A saved model
+    has them merged into its weights.
+    """
+
+    lora_rank: int = Field(ge=1)
+    """Rank of what is added to a weight; 8 is usual."""
+    lora_alpha: int = Field(default=16, ge=1)
+    """What is added is multiplied by this divided by the rank."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are dropped in training."""
+
+
+Tuning = Literal["full", "head"] | LastBlocks | Lora
+"""What learns: everything, the head alone, the last blocks and the head, or adapters and the head.
+What comes before the first part that learns costs no backward pass."""
 
 
 class ImageSection(ModelSection):

@@ -7,20 +7,23 @@ from torch import nn
 from torch.nn import Parameter
 
 from wsi_vit.errors import ModelError
-from wsi_vit.models.sections import LastBlocks, Tuning
+from wsi_vit.models.lora import adapt
+from wsi_vit.models.sections import LastBlocks, Lora, Tuning
 
 
 def freeze(backbone: nn.Module, tuning: Tuning) -> set[int]:
     """Keep parts of a backbone from learning; return the identities of what never will.
 
     Raises:
-        ModelError: The backbone has fewer blocks than are to learn.
+        ModelError: The backbone has fewer blocks than are to learn, or nothing that is adapted.
     """
     for parameter in backbone.parameters():
         parameter.requires_grad_(tuning == "full")
     if isinstance(tuning, LastBlocks):
         for parameter in _last_blocks(backbone, tuning.last_blocks):
             parameter.requires_grad = True
+    if isinstance(tuning, Lora):
+        adapt(backbone, tuning)
     return {id(p) for p in backbone.parameters() if not p.requires_grad}
 
 

@@ -16,6 +16,10 @@ from wsi_vit.pipeline.run_folder import RunPlace
 from wsi_vit.pipeline.timing import time_spent
 from wsi_vit.recipe import Recipe
 from wsi_vit.store import write_whole
+from wsi_vit.training.records import Learns
+
+LEARNS = "learns"
+"""The journal's record of how much of the model learns."""
 
 
 def about_run(place: RunPlace, data: TrainingSet) -> About:
@@ -31,6 +35,7 @@ def about_run(place: RunPlace, data: TrainingSet) -> About:
         facts=(
             ("run", place.folder.name),
             ("first weights", _base(place.recipe)),
+            *_learnt(place),
             *_averaged(place.recipe),
             *([("time", spent.spoken())] if spent else []),
         ),
@@ -66,6 +71,12 @@ def _command(recipe: Recipe) -> str:
     parts = [f"wsi-vit run {recipe.name}", f"--cohort {data.name}" if data else ""]
     parts.append(f"--start {start.path.name}" if isinstance(start, FolderStart) else "")
     return " ".join(part for part in parts if part)
+
+
+def _learnt(place: RunPlace) -> tuple[tuple[str, str], ...]:
+    """Say how much of the model learnt; nothing of runs that were trained before this was noted."""
+    told = [record.payload for record in place.journal.read() if record.kind == LEARNS]
+    return (("what learnt", Learns.model_validate(told[-1]).spoken()),) if told else ()
 
 
 def _averaged(recipe: Recipe) -> tuple[tuple[str, str], ...]:

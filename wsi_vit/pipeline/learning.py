@@ -17,7 +17,7 @@ from wsi_vit.evaluation.report import write_report
 from wsi_vit.models.averaging import averaged
 from wsi_vit.models.building import build_model
 from wsi_vit.models.load import load_model
-from wsi_vit.pipeline.describing import about_run, write_card
+from wsi_vit.pipeline.describing import LEARNS, about_run, write_card
 from wsi_vit.pipeline.outcomes import Progress, Trained, silent
 from wsi_vit.pipeline.run_folder import RunPlace, place_of, run_shape
 from wsi_vit.prediction.applied import load_applied
@@ -31,7 +31,7 @@ from wsi_vit.training.checkpoints import load_best
 from wsi_vit.training.gpu_lock import visible_card
 from wsi_vit.training.loop import learn
 from wsi_vit.training.randomness import seed_everything
-from wsi_vit.training.records import Epoch, Step
+from wsi_vit.training.records import Epoch, Learns, Step
 from wsi_vit.training.supervisor import supervise
 
 _TELL_EVERY_S = 1.0
@@ -137,6 +137,9 @@ def device_of(settings: Settings) -> str:
 def _learn(place: RunPlace, recipe: Recipe, data: TrainingSet, progress: Progress) -> None:
     seed_everything(recipe.training.seed, "first weights")
     model = build_model(recipe.model, recipe.labels, recipe.task)
+    learns = Learns(parameters=model.parameter_count, trained=model.trained_count)
+    place.journal.append(LEARNS, learns)
+    progress(f"training: {learns.spoken()}", 0, 1)
     told = {r.payload["number"] for r in place.journal.read() if r.kind == EPOCH}
     events = learn(
         model,
@@ -184,6 +187,8 @@ def _hear(progress: Progress, line: str) -> None:
     record = json.loads(line) if line else {}
     if record.get("kind") == STEP:
         _show(Step.model_validate(record["payload"]), progress)
+    elif record.get("kind") == LEARNS:
+        progress(f"training: {Learns.model_validate(record['payload']).spoken()}", 0, 1)
 
 
 @contextmanager

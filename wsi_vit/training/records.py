@@ -23,6 +23,18 @@ class Validation(Section):
         return (-1.0 if self.value is None else self.value, -self.loss)
 
 
+class Learns(Section):
+    """How much of a model learns."""
+
+    parameters: int
+    trained: int
+
+    def spoken(self) -> str:
+        """Return it in words: `36,864 of 5,524,416 parameters learn (0.667 %)`."""
+        share = 100 * self.trained / self.parameters
+        return f"{self.trained:,} of {self.parameters:,} parameters learn ({share:.3g} %)"
+
+
 class Skipped(Section):
     """A step that was left out after a rollback, because its loss was not finite."""
 
