@@ -9,6 +9,9 @@ from wsi_vit.models.sections import (
     EomtSection,
     LastBlocks,
     MaskFormerSection,
+    SegformerSection,
+    SegmenterSection,
+    UnetSection,
     VitSection,
 )
 from wsi_vit.models.start import ConfigStart
@@ -36,6 +39,14 @@ TINY_EOMT = {
     "mlp_ratio": 2,
     "patch_size": 8,
     "train_num_points": 64,
+}
+TINY_UNET = {"features": (8, 8, 16, 16, 32, 8)}
+TINY_SEGFORMER = {
+    "depths": [1, 1, 1, 1],
+    "hidden_sizes": [8, 16, 16, 32],
+    "num_attention_heads": [1, 2, 2, 4],
+    "mlp_ratios": [2, 2, 2, 2],
+    "decoder_hidden_size": 16,
 }
 
 
@@ -297,3 +308,48 @@ class TestEomtWithFrozenBlocks(ModelContract):
             LABELS,
             "segmentation",
         )
+
+
+class SegmenterContract(ModelContract):
+    """Segmenter on our own Vision Transformer, in one of its forms."""
+
+    options: ClassVar[dict[str, Any]] = {}
+    section: ClassVar[dict[str, Any]] = {}
+
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_OURS | {"patch_px": 8} | self.options)
+        said = {"start": start, "input_px": 64} | self.section
+        return build_model(SegmenterSection.model_validate(said), LABELS, "segmentation")
+
+
+class TestLinearSegmenter(SegmenterContract):
+    section: ClassVar = {"drop_path": 0.1}
+
+
+class TestSegmenterWithMaskTransformer(SegmenterContract):
+    options: ClassVar = TINY_DINO | {"registers": 1}
+    section: ClassVar = {"decoder": {"kind": "mask_transformer", "blocks": 1}}
+
+
+class TestSegmenterOfOverlappingPatches(SegmenterContract):
+    options: ClassVar = {"patch_px": 16, "positions": "sincos"}
+    section: ClassVar = {"stride_px": 8, "tuning": "head"}
+
+
+class TestSegmenterWithTokenLearner(SegmenterContract):
+    section: ClassVar = {
+        "token_learner": {"after_block": 3, "tokens": 4, "version": "original"},
+        "tuning": {"last_blocks": 1},
+    }
+
+
+class TestUnet(ModelContract):
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_UNET)
+        return build_model(UnetSection(start=start, input_px=64), LABELS, "segmentation")
+
+
+class TestSegformer(ModelContract):
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_SEGFORMER)
+        return build_model(SegformerSection(start=start, input_px=64), LABELS, "segmentation")

@@ -5,6 +5,9 @@ from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import normalisation_of
 from wsi_vit.models.classifier import Classifier
+from wsi_vit.models.dense.segformer import Segformer
+from wsi_vit.models.dense.segmenter import Segmenter
+from wsi_vit.models.dense.unet import Unet
 from wsi_vit.models.eomt import Eomt
 from wsi_vit.models.maskformer import MaskFormer
 from wsi_vit.models.network import NetworkModel
@@ -15,7 +18,10 @@ from wsi_vit.models.vit.model import Vit
 
 _KINDS: dict[Task, tuple[str, str]] = {
     "classification": ("one class an image", "`kind: classifier` or `kind: vit`"),
-    "segmentation": ("one class a pixel", "`kind: maskformer` or `kind: eomt`"),
+    "segmentation": (
+        "one class a pixel",
+        "`kind: segmenter`, `eomt`, `maskformer`, `segformer` or `unet`",
+    ),
 }
 """What models of a task give, and what they are called in a recipe."""
 
@@ -24,6 +30,9 @@ _MODELS: dict[str, type[NetworkModel]] = {
     "vit": Vit,
     "maskformer": MaskFormer,
     "eomt": Eomt,
+    "segmenter": Segmenter,
+    "unet": Unet,
+    "segformer": Segformer,
 }
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from wsi_vit.datasets.example import Task
 from wsi_vit.models.section import ModelSection
-from wsi_vit.models.start import HubStart, Start
+from wsi_vit.models.start import ConfigStart, HubStart, Start
 from wsi_vit.section import Section
 
 Pool = Literal["native", "cls", "mean", "cls+mean"]
@@ -22,7 +22,10 @@ Targets = Literal["semantic", "instances"]
 Architecture = Literal["maskformer", "mask2former"]
 
 STEP_PX = 32
-"""The deepest feature map of a MaskFormer is this much smaller than the image."""
+"""The deepest feature map of a MaskFormer or a SegFormer is this much smaller than the image."""
+
+UNET_STEP_PX = 16
+"""The same of a U-Net of five levels."""
 
 
 class LastBlocks(Section):
@@ -85,13 +88,12 @@ class TokenLearnerSection(Section):
     """`v1.1`: an MLP and a softmax over patches. `original`: convolutions and a sigmoid."""
 
 
-class VitSection(ImageSection):
-    """Our own Vision Transformer, begun from a ViT, DeiT or DINOv2, or drawn.
+class EncoderSection(ModelSection):
+    """Our own Vision Transformer under any head, begun from a ViT, DeiT or DINOv2, or drawn.
 
     Options of a `config` start: those of `Architecture`; what is not said is ViT-Ti's.
     """
 
-    kind: Literal["vit"] = "vit"
     stride_px: int | None = Field(default=None, ge=1)
     """From one patch to the next; less than the patch's side: patches overlap. Absent: as wide as a
     patch, or as the checkpoint has it."""
@@ -100,6 +102,12 @@ class VitSection(ImageSection):
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Share of images for which the last block is left out in training; less in earlier ones."""
     token_learner: TokenLearnerSection | None = None
+
+
+class VitSection(ImageSection, EncoderSection):
+    """Our own Vision Transformer as a classifier."""
+
+    kind: Literal["vit"] = "vit"
 
 
 class MaskSection(ModelSection):
@@ -138,7 +146,62 @@ class EomtSection(MaskSection):
     tuning: Tuning = "full"
 
 
+class MaskTransformerSection(Section):
+    """Class tokens join the patches for a few blocks (Strudel et al. 2021, section 3.3)."""
+
+    kind: Literal["mask_transformer"] = "mask_transformer"
+    blocks: int = Field(default=2, ge=1)
+
+
+Decoder = Literal["linear"] | MaskTransformerSection
+"""From patch tokens to a map a class: a linear layer, or a mask transformer."""
+
+
+class DenseSection(ModelSection):
+    """One class a pixel, learnt pixel by pixel."""
+
+    task: ClassVar[Task] = "segmentation"
+
+
+class SegmenterSection(DenseSection, EncoderSection):
+    """Segmenter on our own Vision Transformer (Strudel et al. 2021)."""
+
+    kind: Literal["segmenter"] = "segmenter"
+    start: Start = HubStart(id="facebook/dinov2-small")
+    input_px: int = Field(default=448, ge=16, le=4096)
+    """Position encodings are interpolated to it; a multiple of the patch size."""
+    decoder: Decoder = "linear"
+    tuning: Tuning = "full"
+
+
+class UnetSection(DenseSection):
+    """MONAI's BasicUNet, the convolutional baseline, from random weights."""
+
+    kind: Literal["unet"] = "unet"
+    start: ConfigStart = ConfigStart()
+    """Its options are those of `UnetOptions`."""
+    input_px: int = Field(default=512, ge=2 * UNET_STEP_PX, le=4096, multiple_of=UNET_STEP_PX)
+
+
+class SegformerSection(DenseSection):
+    """SegFormer (Xie et al. 2021): an encoder of four stages, or a whole one, of transformers.
+
+    Options of a `config` start are transformers'; what is not said is that of SegFormer-B0.
+    """
+
+    kind: Literal["segformer"] = "segformer"
+    start: Start = HubStart(id="nvidia/mit-b0")
+    input_px: int = Field(default=512, ge=STEP_PX, le=4096, multiple_of=STEP_PX)
+
+
 AnyModel = Annotated[
-    ClassifierSection | VitSection | MaskFormerSection | EomtSection, Field(discriminator="kind")
+    ClassifierSection
+    | VitSection
+    | MaskFormerSection
+    | EomtSection
+    | SegmenterSection
+    | UnetSection
+    | SegformerSection,
+    Field(discriminator="kind"),
 ]
 """The `model` part of a recipe."""

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from wsi_vit.errors import ModelError
 from wsi_vit.models.checkpoint import refuse_unknown
-from wsi_vit.models.sections import Pool, TokenLearnerSection, VitSection
+from wsi_vit.models.sections import EncoderSection, Pool, TokenLearnerSection
 from wsi_vit.section import Section
 
 _SAID_ELSEWHERE = {"image_px", "stride_px", "embedding"}
@@ -88,7 +88,7 @@ class Architecture(Section):
         return "cls" if self.layer_scale is None else "cls+mean"
 
 
-def drawn_architecture(options: Mapping[str, Any], section: VitSection) -> Architecture:
+def drawn_architecture(options: Mapping[str, Any], section: EncoderSection) -> Architecture:
     """Return what the options of a `config` start describe.
 
     Raises:
@@ -106,23 +106,29 @@ def drawn_architecture(options: Mapping[str, Any], section: VitSection) -> Archi
         ) from error
 
 
-def said_by(architecture: Architecture, section: VitSection) -> Architecture:
+def said_by(architecture: Architecture, section: EncoderSection) -> Architecture:
     """Return an architecture with what a section says of it."""
     changes = {"image_px": section.input_px, "embedding": section.embedding}
     strides = {} if section.stride_px is None else {"stride_px": section.stride_px}
     return architecture.model_copy(update=changes | strides)
 
 
-def refuse_misfits(architecture: Architecture, section: VitSection) -> None:
+def refuse_misfits(
+    architecture: Architecture, learner: TokenLearnerSection | None, *, pool: Pool
+) -> None:
     """Refuse parts that do not fit together, all at once.
+
+    Args:
+        architecture: Of the encoder.
+        learner: The TokenLearner in it, if any.
+        pool: What the head sees; `mean` where it sees the patches.
 
     Raises:
         ModelError: Naming each, and what would fit.
     """
     problems = [*_odd_patches(architecture), *_odd_widths(architecture)]
-    if section.token_learner is not None:
-        pool = architecture.native_pool(section.pool)
-        problems += _odd_learner(architecture, section.token_learner, pool)
+    if learner is not None:
+        problems += _odd_learner(architecture, learner, architecture.native_pool(pool))
     if problems:
         raise ModelError(
             "These parts of a Vision Transformer do not fit together",

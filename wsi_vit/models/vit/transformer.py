@@ -267,7 +267,7 @@ class Encoder(nn.Module):
         rates = torch.linspace(0, drop_path, architecture.depth).tolist()
         self.blocks = nn.ModuleList(Block(architecture, rate) for rate in rates)
         self.norm = nn.LayerNorm(architecture.width, eps=architecture.norm_eps)
-        self.apply(_draw)
+        self.apply(draw)
         self.learns_after = token_learner.after_block if token_learner else 0
         width = architecture.width
         self.token_learner = new_token_learner(token_learner, width) if token_learner else None
@@ -352,7 +352,7 @@ class VisionTransformer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         width = encoder.architecture.width * (2 if self.pool == "cls+mean" else 1)
         self.head = nn.Linear(width, classes)
-        _draw(self.head)
+        draw(self.head)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B, classes) of normalised pixels (B, 3, H, W)."""
@@ -383,11 +383,11 @@ def cross_entropy(
 ) -> Tensor:
     """Return the weighted mean of -log softmax(logits)[target], a scalar.
 
-    Examples with target 255 are left out; a batch of nothing else has loss 0 and no gradient.
+    Targets of 255 are left out; a batch of nothing else has loss 0 and no gradient.
 
     Args:
-        logits: float32 (B, classes).
-        targets: int64 (B,).
+        logits: float32 (B, classes), or for one class a pixel (B, classes, H, W).
+        targets: int64 (B,) or (B, H, W).
         class_weights: (classes,), 0 or more.
         smoothing: Share of the target that is spread over all classes (Szegedy et al. 2016).
     """
@@ -407,7 +407,7 @@ def _tokens(count: int, width: int) -> nn.Parameter | None:
     return nn.Parameter(torch.zeros(1, count, width)) if count else None
 
 
-def _draw(module: nn.Module) -> None:
+def draw(module: nn.Module) -> None:
     """Draw first weights: normal, std 0.02, cut at two (as the authors of DeiT do); no bias."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)

@@ -1,0 +1,111 @@
+"""How an encoder of ours comes to its weights, whatever head is on it.
+
+From a checkpoint of transformers, or from a folder of ours that transformers cannot read.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from wsi_vit.errors import ModelError
+from wsi_vit.labels import LabelMap
+from wsi_vit.models.checkpoint import read_config, read_json
+from wsi_vit.models.own_network import read_own
+from wsi_vit.models.sections import EncoderSection, Pool, TokenLearnerSection
+from wsi_vit.models.vit.architecture import Architecture, refuse_misfits
+from wsi_vit.models.vit.forms import architecture_of
+from wsi_vit.models.vit.transformer import Encoder, interpolated
+from wsi_vit.models.vit.weights import read_encoder
+from wsi_vit.section import Section
+
+MODEL_TYPE = "wsi_vit"
+"""What `config.json` calls a Vision Transformer that transformers has no class for."""
+
+_PATCHES = "encoder.embedding.patches.projection.weight"
+_POSITIONS = "encoder.embedding.positions"
+
+
+class OwnConfig(Section):
+    """What `config.json` says of such a network."""
+
+    architecture: Architecture
+    token_learner: TokenLearnerSection | None = Field(default=None)
+    pool: Pool | None = None
+    """What a classifier's head sees; None under another head."""
+
+
+def new_encoder(architecture: Architecture, section: EncoderSection, *, pool: Pool) -> Encoder:
+    """Return an encoder of random weights.
+
+    Args:
+        architecture: Of its weights, with what the section says of it.
+        section: Says what is around the weights.
+        pool: What the head will see; `mean` where it sees the patches.
+
+    Raises:
+        ModelError: Parts that do not fit together.
+    """
+    refuse_misfits(architecture, section.token_learner, pool=pool)
+    return Encoder(architecture, token_learner=section.token_learner, drop_path=section.drop_path)
+
+
+def pretrained_parts(encoder: Encoder) -> nn.ModuleDict:
+    """Return the encoder without a TokenLearner, which is new to a checkpoint's weights."""
+    return nn.ModuleDict(
+        {"embedding": encoder.embedding, "blocks": encoder.blocks, "norm": encoder.norm}
+    )
+
+
+def is_own(folder: Path) -> bool:
+    """Say whether a checkpoint is a folder of ours that transformers cannot read."""
+    return read_json(folder / "config.json").get("model_type") == MODEL_TYPE
+
+
+def read_theirs(folder: Path, labels: LabelMap) -> tuple[Architecture, dict[str, Tensor]]:
+    """Return architecture and encoder of a checkpoint of transformers, by our names."""
+    config = read_config(folder, labels=labels)
+    return architecture_of(config, folder), read_encoder(folder, config)
+
+
+def read_ours(folder: Path, section: EncoderSection) -> tuple[OwnConfig, dict[str, Tensor]]:
+    """Return what a folder of ours says, and all its tensors.
+
+    Raises:
+        ModelError: It is damaged, or has learnt with another TokenLearner than the section's.
+    """
+    said, tensors = read_own(folder, OwnConfig)
+    if said.token_learner is not None and said.token_learner != section.token_learner:
+        raise ModelError(
+            "The checkpoint has a TokenLearner of its own, and its blocks have learnt with it",
+            got=section.token_learner or "no token_learner",
+            known=[said.token_learner],
+            remedy="Say the same `token_learner`",
+        )
+    return said, tensors
+
+
+def encoder_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return an encoder's tensors without those of a head."""
+    return {name: value for name, value in tensors.items() if name.startswith("encoder.")}
+
+
+def fitted(
+    tensors: Mapping[str, Tensor], made_for: Architecture, wanted: Architecture
+) -> dict[str, Tensor]:
+    """Return tensors as a network of the same weights has them, which sees images of another size.
+
+    Positions are interpolated to its patches, once; the patches' projection is a matrix there and
+    a kernel here, or the other way round.
+    """
+    found = dict(tensors)
+    if _POSITIONS in found:
+        found[_POSITIONS] = interpolated(found[_POSITIONS], made_for, (wanted.grid, wanted.grid))
+    if _PATCHES in found:
+        flat = found[_PATCHES].flatten(1)
+        side = (3, made_for.patch_px, made_for.patch_px)
+        kernel = wanted.embedding == "conv" and flat.shape[1] == math.prod(side)
+        found[_PATCHES] = flat.unflatten(1, side) if kernel else flat
+    return found
