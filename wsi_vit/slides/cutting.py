@@ -98,10 +98,14 @@ class Cutter:
             return None
         return image, sharp
 
+    def are_tissue(self, wanted: range) -> NDArray[np.bool_]:
+        """Say which tiles show tissue enough; their overview may not have been readable."""
+        shares = self.plan.tissue[wanted.start : wanted.stop]
+        return (shares > 0) & (shares >= self.section.grid.min_tissue)
+
     def is_tissue(self, number: int) -> bool:
-        """Say whether a tile shows tissue enough; its overview may not have been readable."""
-        share = float(self.plan.tissue[number])
-        return share > 0 and share >= self.section.grid.min_tissue
+        """Say whether a tile shows tissue enough."""
+        return bool(self.are_tissue(range(number, number + 1))[0])
 
     def add_invalid(self, number: int, error: SlideError, tally: Tally) -> None:
         """Count a tile that cannot be read.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsi_vit.slides.dicom import dicom_levels
 from wsi_vit.slides.files import is_tiff
@@ -37,6 +38,20 @@ class StoredTiles:
         """Return the bytes of one tile as they are stored; empty where it is not."""
         file = self._opened(level.path)
         return os.pread(file, int(level.counts[index]), int(level.offsets[index]))
+
+    def raws(self, level: StoredLevel, indices: NDArray[np.int64]) -> list[memoryview]:
+        """Return the bytes of some tiles as they are stored; empty where one is not.
+
+        Tiles that lie one behind the other in the file are read at once.
+        """
+        file, found = self._opened(level.path), list[memoryview]()
+        offsets, counts = level.offsets[indices], level.counts[indices]
+        breaks = np.flatnonzero(offsets[1:] != (offsets + counts)[:-1]) + 1
+        for begins, sizes in zip(np.split(offsets, breaks), np.split(counts, breaks), strict=True):
+            run = memoryview(os.pread(file, int(sizes.sum()), int(begins[0])))
+            ends = sizes.cumsum().tolist()
+            found += [run[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)]
+        return found
 
     def standalone(self, level: StoredLevel, index: int) -> tuple[bytes, Opening]:
         """Return one tile as a JPEG that any decoder reads, and how it opens.

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from wsi_vit.slides.jpeg_stream import Colour, Opening, spoken_colour, standing_alone
 
+_HEADER = 4096
+"""Bytes in which a header is looked for that was seen before; scanners' are a sixth of it."""
 _MOST_OPENINGS = 64
 """Headers remembered a level; scanners write one."""
 
@@ -45,15 +47,17 @@ class StoredLevel:
         """Headers seen so far."""
         return {}
 
-    def opening(self, stored: bytes) -> Opening:
+    def opening(self, stored: bytes | memoryview) -> Opening:
         """Return how a tile opens and must open.
 
         Raises:
             StreamError: It is no JPEG that can be kept as it is.
         """
+        head = bytes(stored[:_HEADER])
         for known in self.openings.values():
-            if stored.startswith(known.stored):
+            if head.startswith(known.stored):
                 return known
+        stored = bytes(stored)
         size = self.tile_width, self.tile_height
         spoken = spoken_colour(stored) if self.colour_from == "markers" else None
         found = standing_alone(stored, self.tables, colour=spoken or self.colour, size=size)
