@@ -14,7 +14,7 @@ are kept in `--runs` and not run again.
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.paired import SEED, Rows, as_tensor, by_case, interval, iou_of, judged
+from benchmarks.paired import SEED, Counts, Rows, as_tensor, by_case, interval, iou_of, judged
 from benchmarks.telling import options, tell
 
 FOLDS, EPOCHS = 5, 12
@@ -46,7 +46,7 @@ def recipe_of(bench: Bench, name: str, fold: int) -> Any:
     from wsi_vit.recipe import load_recipe
 
     recipe = load_recipe(name).reading(bench.data)
-    if name.endswith("classification"):
+    if recipe.model.start.kind != "config":
         recipe = recipe.starting_from(bench.start)
     return recipe.model_copy(update={"split": recipe.split.model_copy(update={"fold": fold})})
 
@@ -62,14 +62,20 @@ def dataset_of(bench: Bench, name: str, fold: int) -> Any:
 
 
 def ours(bench: Bench, name: str, fold: int) -> Rows:
-    """Train our recipe on one fold, as `wsi-vit run` does, and judge its test images."""
+    """Train our recipe on one fold and judge its test images."""
+    return trained(bench, recipe_of(bench, name, fold))
+
+
+def trained(bench: Bench, recipe: Any) -> Rows:
+    """Train a recipe as `wsi-vit run` does, and judge its test images as it would be applied."""
     from wsi_vit import pipeline
+    from wsi_vit.datasets.reading import open_dataset
     from wsi_vit.models.averaging import averaged
     from wsi_vit.models.load import load_model
     from wsi_vit.settings import Settings
 
-    settings, data = Settings(runs=bench.runs), dataset_of(bench, name, fold)
-    recipe = recipe_of(bench, name, fold)
+    settings = Settings(runs=bench.runs)
+    data = open_dataset(pipeline.build(recipe, [], settings=settings).folder)
     run = pipeline.train(recipe, data.folder, settings=settings).run
     pipeline.evaluate(run, settings=settings)
     model = load_model(run / "model").eval()
@@ -115,28 +121,50 @@ def plain(bench: Bench, name: str, fold: int, *, rate: float) -> Rows:
     return judged(data, lambda images: logits(images).softmax(1))
 
 
-METHODS: dict[str, Callable[[Bench, str, int], Rows]] = {
+Method = Callable[[Bench, str, int], Rows]
+"""Learns one fold with what a recipe says, by its name, and judges its test images."""
+
+METHODS: dict[str, Method] = {
     "ours": ours,
     "plain_5e-5": partial(plain, rate=5e-5),
     "plain_2e-5": partial(plain, rate=2e-5),
 }
 
 
-def kept(bench: Bench, job: tuple[str, str, int]) -> Rows:
+def kept(methods: Mapping[str, Method], bench: Bench, job: tuple[str, str, int]) -> Rows:
     """Run one fold of one method in this process, one thread, or read what was kept of it."""
     import torch
 
     method, name, fold = job
-    path = bench.runs / "folds" / f"{method}-{name}-{fold}.json"
+    short = Path(name).stem
+    path = bench.runs / "folds" / f"{method}-{short}-{fold}.json"
     if path.exists():
         return json.loads(path.read_text())
     torch.set_num_threads(1)
     began = time.perf_counter()
-    rows = METHODS[method](bench, name, fold)
-    print(f"{method} {name} fold {fold}: {time.perf_counter() - began:.0f} s", flush=True)
+    rows = methods[method](bench, name, fold)
+    print(f"{method} {short} fold {fold}: {time.perf_counter() - began:.0f} s", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(rows))
     return rows
+
+
+def counted_over_folds(
+    methods: Mapping[str, Method],
+    bench: Bench,
+    wanted: Sequence[tuple[str, str]],
+    *,
+    folds: int,
+    jobs: int,
+) -> dict[tuple[str, str], Counts]:
+    """Run folds of pairs of a method and a recipe, some at a time; return counts a case of each."""
+    planned = [(*pair, fold) for pair in wanted for fold in range(folds)]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        done = dict(zip(planned, pool.map(partial(kept, methods, bench), planned), strict=True))
+    return {
+        pair: by_case([row for fold in range(folds) for row in done[(*pair, fold)]])
+        for pair in wanted
+    }
 
 
 def all_foreground(table: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -153,13 +181,7 @@ def measure(bench: Bench, tasks: Sequence[str], *, folds: int, jobs: int) -> dic
     methods = [("ours", f"ebhi_{task}") for task in tasks]
     if "classification" in tasks:
         methods += [(method, "ebhi_classification") for method in METHODS if method != "ours"]
-    planned = [(*method, fold) for method in methods for fold in range(folds)]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        done = dict(zip(planned, pool.map(partial(kept, bench), planned), strict=True))
-    tables = {
-        method: by_case([row for fold in range(folds) for row in done[(*method, fold)]])
-        for method in methods
-    }
+    tables = counted_over_folds(METHODS, bench, methods, folds=folds, jobs=jobs)
     result: dict[str, Any] = {"cases": len(next(iter(tables.values())))}
     if "classification" in tasks:
         scores = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}

@@ -12,9 +12,13 @@ from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example
 from wsi_vit.models.building import build_model
 from wsi_vit.models.sections import (
+    AnyModel,
     ClassifierSection,
     EomtSection,
     MaskFormerSection,
+    SegformerSection,
+    SegmenterSection,
+    UnetSection,
     VitSection,
 )
 from wsi_vit.models.start import ConfigStart
@@ -48,10 +52,38 @@ EOMT = {
     "patch_size": 8,
     "train_num_points": 32,
 }
+SEGMENTER = {
+    "input_px": SIDE_PX,
+    "drop_path": 0.3,
+    "decoder": {"kind": "mask_transformer", "blocks": 1},
+    "token_learner": {"after_block": 1, "tokens": 2},
+}
+DENSE: dict[str, AnyModel] = {
+    "segmenter": SegmenterSection.model_validate(
+        SEGMENTER | {"start": ConfigStart(options=OURS | {"patch_px": 8})}
+    ),
+    "unet": UnetSection(
+        start=ConfigStart(options={"features": (4, 4, 8, 8, 8, 4), "dropout": 0.1}),
+        input_px=SIDE_PX,
+    ),
+    "segformer": SegformerSection(
+        start=ConfigStart(
+            options={
+                "hidden_sizes": [8, 16, 16, 16],
+                "num_attention_heads": [1, 1, 2, 2],
+                "depths": [1, 1, 1, 1],
+                "decoder_hidden_size": 16,
+            }
+        ),
+        input_px=SIDE_PX,
+    ),
+}
 
 
 def make(kind: str, seed: int) -> Any:
     torch.manual_seed(seed)
+    if kind in DENSE:
+        return build_model(DENSE[kind], LABELS, "segmentation")
     if kind == "vit":
         start = ConfigStart(options=VIT)
         return build_model(
@@ -102,7 +134,7 @@ def halves(count: int, *, masks: bool) -> Memory:
 
 
 @pytest.mark.parametrize(
-    "kind", ["vit", "our vit", "adapted vit", "maskformer", "mask2former", "eomt"]
+    "kind", ["vit", "our vit", "adapted vit", "maskformer", "mask2former", "eomt", *DENSE]
 )
 def test_real_models_resume_to_the_very_same_weights(kind: str, tmp_path: Path) -> None:
     masks = "vit" not in kind

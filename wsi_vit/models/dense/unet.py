@@ -7,7 +7,7 @@ maps of the way down. Instance norms, so that a batch of one is as good as any.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from wsi_vit.models.sections import UnetSection
 from wsi_vit.section import Section
 
 _MODEL_TYPE = "monai_basic_unet"
-Channels = tuple[int, int, int, int, int, int]
+_Count = Annotated[int, Field(ge=1)]
+Channels = tuple[_Count, _Count, _Count, _Count, _Count, _Count]
 
 
 class UnetOptions(Section):
