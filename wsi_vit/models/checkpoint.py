@@ -35,7 +35,7 @@ HEAD_PREFIX = "wsi_vit_head."
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a checkpoint, by name."""
-    return sorted(folder.glob("*.safetensors"))
+    return sorted(folder.glob("model*.safetensors"))
 
 
 def checkpoint_digest(folder: Path) -> str:

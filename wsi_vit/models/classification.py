@@ -1,6 +1,8 @@
 """What all models of one class an image share: loss, scores, and what learns."""
 
 from abc import abstractmethod
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,31 @@ class ImageClassifier(NetworkModel):
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, classes) of uint8 images (B, 3, H, W)."""
+
+    @abstractmethod
+    def head_layer(self) -> nn.Module:
+        """Return the layer that makes logits of the pooled features, whichever network has it."""
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the head sees of uint8 images (B, 3, H, W): float32 (B, features)."""
+        with self.seen_by_head() as seen:
+            self.logits(images)
+        return seen[0]
+
+    @contextmanager
+    def seen_by_head(self) -> Generator[list[Tensor]]:
+        """Collect what the head sees, float32 (B, features), one tensor a forward pass."""
+        seen: list[Tensor] = []
+
+        def note(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen.append(inputs[0].detach().flatten(1).float())
+
+        watching = self.head_layer().register_forward_pre_hook(note)
+        try:
+            yield seen
+        finally:
+            watching.remove()
 
     def train(self, mode: bool = True) -> Any:  # noqa: FBT001, FBT002  (torch's own signature)
         """Switch training on; a backbone that does not learn stays as in evaluation."""

@@ -111,6 +111,10 @@ class Classifier(ImageClassifier):
         """Return the head that lies outside the network, if any."""
         return self.head
 
+    def head_layer(self) -> nn.Module:
+        """Return the layer that makes logits of the pooled features."""
+        return _native_head(self.network) if self.head is None else self.head
+
 
 def _has_own_head(section: ClassifierSection, config: "PreTrainedConfig") -> bool:
     """Say whether the head lies outside transformers' network, because the pooling is ours."""

@@ -66,6 +66,10 @@ class Vit(ImageClassifier):
         """Return the same logits of uint8 images with attention, tokens and TokenLearner's maps."""
         return self.network.watched(self._pixels(images))
 
+    def head_layer(self) -> nn.Module:
+        """Return the layer that makes logits of the pooled features."""
+        return self.network.head
+
     def backbone(self) -> nn.Module:
         """Return the encoder without a TokenLearner, which is new to a checkpoint's weights."""
         return pretrained_parts(self.network.encoder)

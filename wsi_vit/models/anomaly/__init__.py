@@ -1,0 +1,1 @@
+"""How unlike its training a picture is, by what a classifier's head sees of it."""
