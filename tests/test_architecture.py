@@ -22,6 +22,7 @@ LAYERS = (
     {"models"},
     {"training"},
     {"evaluation", "prediction", "tracking", "lineage", "doctor"},
+    {"explanation"},
     {"recipe"},
     {"pipeline"},
     {"planning"},

@@ -1,5 +1,6 @@
 """One class an image: any image classifier of transformers, or a backbone with a fresh head."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.attended import Attended, FeatureMaps, writing_attention_down
 from wsi_vit.models.checkpoint import (
     is_of_a_head,
     is_own_head,
@@ -20,12 +22,19 @@ from wsi_vit.models.checkpoint import (
 from wsi_vit.models.classification import ImageClassifier, same_names
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.section import patch_px, refuse_size
-from wsi_vit.models.sections import ClassifierSection
+from wsi_vit.models.sections import ClassifierSection, Pool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_NATIVE = {"vit": "cls", "deit": "cls", "dinov2": "cls+mean", "dinov2_with_registers": "cls+mean"}
+_NATIVE: dict[str, Pool] = {
+    "vit": "cls",
+    "deit": "cls",
+    "dinov2": "cls+mean",
+    "dinov2_with_registers": "cls+mean",
+}
+_SEEN: dict[str, Pool] = _NATIVE | {"vit_msn": "cls", "ijepa": "mean"}
+"""What the head of transformers' own class sees, where all patches attend to each other."""
 _SMALL_VIT = {
     "hidden_size": 192,
     "num_hidden_layers": 12,
@@ -91,8 +100,49 @@ class Classifier(ImageClassifier):
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, classes) of uint8 images (B, 3, H, W)."""
-        pixels = self._pixels(images)
-        output = self.network(pixels, **self._options)
+        return self._said(self.network(self._pixels(images), **self._options))
+
+    def attended(self, images: Tensor) -> Attended | None:
+        """Return logits of uint8 images (B, 3, H, W) with the attention that led to them.
+
+        Gradients reach the attention of every block where autograd is on, also of a frozen one.
+        None of a network whose tokens do not all attend to each other, or of an unknown pooling.
+        """
+        pool = self.section.pool if self.head else _SEEN.get(self.network.config.model_type)
+        if pool is None:
+            return None
+        pixels = self._pixels(images).requires_grad_(torch.is_grad_enabled())
+        with writing_attention_down(self.network):
+            output = self.network(pixels, output_attentions=True, **self._options)
+        side = self.input_px // patch_px(self.network.config)
+        return Attended(
+            attention=output.attentions,
+            logits=self._said(output),
+            grid=(side, side),
+            special=output.attentions[-1].shape[-1] - side**2,
+            pool=pool,
+        )
+
+    def feature_maps(self, images: Tensor) -> FeatureMaps | None:
+        """Return logits of uint8 images (B, 3, H, W) with the maps that the head pools.
+
+        None of a network that ends in tokens with a class token among them: its head sees that
+        one alone, so that nothing would be learnt from the others.
+        """
+        if self.head is not None or "cls" in _SEEN.get(self.network.config.model_type, ""):
+            return None
+        found: list[Tensor] = []
+        hook = self.backbone().register_forward_hook(
+            lambda _module, _inputs, output: found.append(output.last_hidden_state)
+        )
+        pixels = self._pixels(images).requires_grad_(torch.is_grad_enabled())
+        try:
+            logits = self.network(pixels, **self._options).logits
+        finally:
+            hook.remove()
+        return FeatureMaps(found[0], logits) if _is_of_places(found[0]) else None
+
+    def _said(self, output: Any) -> Tensor:
         if self.head is None:
             return output.logits
         return self.head(self.dropout(self._pooled(output.last_hidden_state)))
@@ -165,6 +215,11 @@ def _own_head(section: ClassifierSection, config: "PreTrainedConfig", classes: i
     nn.init.normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
     return head
+
+
+def _is_of_places(last: Tensor) -> bool:
+    """Say whether a backbone's last output is a value a place of a (square) grid."""
+    return last.ndim == 4 or math.isqrt(last.shape[1]) ** 2 == last.shape[1]
 
 
 def _native_head(network: "PreTrainedModel") -> nn.Module:

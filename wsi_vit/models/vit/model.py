@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.attended import Attended, LearnedTokens
 from wsi_vit.models.classification import ImageClassifier, same_names
 from wsi_vit.models.own_network import fill, write_own
 from wsi_vit.models.sections import VitSection
@@ -63,8 +65,27 @@ class Vit(ImageClassifier):
         return self.network(self._pixels(images))
 
     def watched(self, images: Tensor) -> Watched:
-        """Return the same logits of uint8 images with attention, tokens and TokenLearner's maps."""
-        return self.network.watched(self._pixels(images))
+        """Return the same logits of uint8 images with attention, tokens and TokenLearner's maps.
+
+        Gradients reach the attention of every block where autograd is on, also of a frozen one.
+        """
+        pixels = self._pixels(images).requires_grad_(torch.is_grad_enabled())
+        return self.network.watched(pixels)
+
+    def attended(self, images: Tensor) -> Attended:
+        """Return logits of uint8 images (B, 3, H, W) with the attention that led to them."""
+        seen, encoder = self.watched(images), self.network.encoder
+        assert seen.logits is not None
+        learned = seen.learned and LearnedTokens(seen.learned.maps, encoder.learns_after)
+        side = encoder.architecture.along(self.input_px)
+        return Attended(
+            attention=seen.attention,
+            logits=seen.logits,
+            grid=(side, side),
+            special=encoder.architecture.special,
+            pool=self.network.pool,
+            learned=learned,
+        )
 
     def head_layer(self) -> nn.Module:
         """Return the layer that makes logits of the pooled features."""
