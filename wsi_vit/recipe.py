@@ -42,7 +42,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        unfit = self.source.unfit(self.task) if isinstance(self.source, ImageSource) else []
+        unfit = list(self.source.unfit(self.task)) if isinstance(self.source, ImageSource) else []
+        if self.evaluation.anomaly and self.task != "classification":
+            unfit.append("evaluation.anomaly: only models of one class an image have this score")
         if unfit:
             raise ValueError("; ".join(unfit))
         return self

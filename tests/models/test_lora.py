@@ -14,7 +14,7 @@ from wsi_vit.errors import ModelError
 from wsi_vit.models.building import build_model
 from wsi_vit.models.load import load_model
 from wsi_vit.models.lora import Adapted
-from wsi_vit.models.sections import ClassifierSection, EomtSection, VitSection
+from wsi_vit.models.sections import ClassifierSection, EomtSection, SegmenterSection, VitSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.training.optimiser import Optimiser
 from wsi_vit.training.section import TrainingSection
@@ -33,6 +33,7 @@ KINDS: dict[str, Any] = {
     "dinov2": (ClassifierSection, THEIR_DINO, {"pool": "cls"}),
     "our vit": (VitSection, TINY_OURS, {"token_learner": {"after_block": 1, "tokens": 2}}),
     "our dinov2": (VitSection, TINY_DINO, {}),
+    "segmenter": (SegmenterSection, TINY_OURS, {"decoder": {"kind": "mask_transformer"}}),
     "eomt": (EomtSection, TINY_EOMT, {"queries": 6, "blocks": 1, "upscales": 1}),
 }
 
@@ -82,6 +83,7 @@ class TestAdaptedEomt(AdaptedContract):
         ("vit", "network.vit.layers.2.attention", {"q_proj", "k_proj", "v_proj", "o_proj"}),
         ("dinov2", "network.encoder.layer.2.attention", {"q_proj", "k_proj", "v_proj", "o_proj"}),
         ("our vit", "network.encoder.blocks.2.attention", {"qkv", "output"}),
+        ("segmenter", "network.encoder.blocks.2.attention", {"qkv", "output"}),
         ("eomt", "network.layers.2.attention", {"q_proj", "k_proj", "v_proj", "out_proj"}),
     ],
 )

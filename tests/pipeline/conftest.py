@@ -36,7 +36,7 @@ model:
   input_px: 64
 augmentation: {preset: none}
 training: {epochs: 24, batch_size: 8, learning_rate: 1.0e-3, workers: 0}
-evaluation: {resamples: 100}
+evaluation: {resamples: 100, anomaly: {score: knn}}
 """
 
 

@@ -86,6 +86,7 @@ def test_a_run_leaves_what_the_interface_promises_and_nothing_pickled(done: Done
         "model/preprocessing.json",
         "model/tiles.json",
         "model/prediction.json",
+        "model/anomaly.safetensors",
         "model/card.md",
         "metrics.json",
         "report.html",

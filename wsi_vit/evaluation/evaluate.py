@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsi_vit.evaluation.anomaly import measure_anomaly
 from wsi_vit.evaluation.classification import measure_tiles
 from wsi_vit.evaluation.figures import draw_charts
 from wsi_vit.evaluation.findings import Findings, MeasuredSet, SplitName
 from wsi_vit.evaluation.inference import check_labels
 from wsi_vit.evaluation.intervals import FEW_PATIENTS, reason_for_none
 from wsi_vit.evaluation.pictures import draw_pictures
-from wsi_vit.evaluation.records import REGIONS, Evaluation, Score
+from wsi_vit.evaluation.records import REGIONS, AnomalyFound, Evaluation, Score
 from wsi_vit.evaluation.section import EvaluationSection
 from wsi_vit.evaluation.segmentation import measure_masks
 from wsi_vit.evaluation.units import one_of, so_many
+from wsi_vit.models.anomaly.scorer import ANOMALY, save_scorer
 from wsi_vit.models.model import Model
 from wsi_vit.store import file_digest
 
@@ -49,17 +51,41 @@ def evaluate_run(
 ) -> Evaluation:
     """Measure the model of a run folder; write its `metrics.json` and `figures/*.png`.
 
+    Where the section asks for an anomaly score, it is fitted too and written beside the weights.
+
     Raises:
-        ModelError: The model answers another question, or its scores are not finite.
+        ModelError: The model answers another question, its scores are not finite, or there are too
+            few training examples for an anomaly score.
         DatasetError: The split holds no labelled example.
     """
     section = section or EvaluationSection()
     findings = _measure(model, dataset, split, section)
     evaluation = _record(findings, dataset, split=split, section=section, folder=run / "model")
+    found = _fit_anomaly(model, dataset, split=split, section=section, folder=run / "model")
+    evaluation = evaluation.model_copy(update={"anomaly": found})
     draw_charts(evaluation, run / "figures")
     draw_pictures(model, dataset.examples(split), findings.found, folder=run / "figures")
     evaluation.write(run / "metrics.json")
     return evaluation
+
+
+def _fit_anomaly(
+    model: Model,
+    dataset: MeasuredSet,
+    *,
+    split: SplitName,
+    section: EvaluationSection,
+    folder: Path,
+) -> AnomalyFound | None:
+    """Keep the anomaly score that is asked for beside a model's weights, and no other."""
+    if section.anomaly is None:
+        (folder / ANOMALY).unlink(missing_ok=True)
+        return None
+    scorer, found = measure_anomaly(
+        model, dataset, split=split, anomaly=section.anomaly, section=section
+    )
+    save_scorer(scorer, folder)
+    return found
 
 
 def _measure(

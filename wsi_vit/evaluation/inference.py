@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wsi_vit.datasets.example import Example, Task
+from wsi_vit.datasets.example import Example, Examples, Task
 from wsi_vit.errors import DatasetError, ModelError
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.metrics import count_pairs
@@ -154,7 +154,7 @@ def run_model(
     was_training = model.training
     model.eval()
     try:
-        for batch, tensors in _decoded_ahead(model, examples, batch_size):
+        for batch, tensors in decoded_ahead(model, examples, batch_size):
             if observe:
                 observe(batch)
             with torch.inference_mode():
@@ -178,9 +178,11 @@ def masks_of(scores: Tensor, examples: Sequence[Example]) -> list[NDArray[np.uin
     return masks
 
 
-def _decoded_ahead(
-    model: Model, examples: SplitExamples, batch_size: int
+def decoded_ahead(
+    model: Model, examples: Examples, batch_size: int
 ) -> Iterator[tuple[list[Example], Batch]]:
+    """Yield batches in order, the next decoded while whoever takes them works."""
+
     def read(start: int) -> tuple[list[Example], Batch]:
         batch = examples.__getitems__(range(start, min(start + batch_size, len(examples))))
         return batch, model.collate(batch)

@@ -123,6 +123,23 @@ class Definition(Section):
     """The IoU of each class, by its name, in training-id order."""
 
 
+class AnomalyFound(Section):
+    """How a score behaves that is to notice what the model does not know."""
+
+    score: str
+    limit: float
+    """99 of 100 training examples score less, each by a score fitted without its patient."""
+    examples: int
+    """Training examples that it was fitted on."""
+    beyond: Score
+    """Share of this split's examples beyond the limit; 0.01 is what is expected."""
+    unseen: tuple[Score, ...]
+    """For each class, how well its examples rank above the others' by a score that was fitted
+    without it (AUROC); none where that cannot be said."""
+    classes_known: bool
+    """Whether the network, if not the score, learnt from the class: then `unseen` flatters."""
+
+
 class Evaluation(Section):
     """Everything that is said of a model on one split; the same inputs give the same bytes."""
 
@@ -155,6 +172,8 @@ class Evaluation(Section):
     calibration: Calibration | None = None
     roc: tuple[Curve, ...] = ()
     baselines: tuple[Baseline, ...]
+    anomaly: AnomalyFound | None = None
+    """None where the recipe asks for no anomaly score."""
     warnings: tuple[str, ...] = ()
 
     @property

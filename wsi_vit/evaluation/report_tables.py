@@ -5,9 +5,16 @@ from html import escape
 
 from wsi_vit.evaluation.figures import WORDS
 from wsi_vit.evaluation.page import table
-from wsi_vit.evaluation.records import Definition, Evaluation, GroupScore, Level, Score
+from wsi_vit.evaluation.records import (
+    AnomalyFound,
+    Definition,
+    Evaluation,
+    GroupScore,
+    Level,
+    Score,
+)
 from wsi_vit.evaluation.units import one_of, so_many
-from wsi_vit.evaluation.words import definition_sentences, number
+from wsi_vit.evaluation.words import anomaly_sentences, definition_sentences, number
 
 _ROWS_SHOWN = 12
 
@@ -17,6 +24,8 @@ def all_tables(evaluation: Evaluation) -> str:
     parts = ["<h2>The figures</h2>", _interval_note(evaluation), _level_table(evaluation)]
     parts += [_class_table(evaluation), *_definition_table(evaluation)]
     parts.append(_baseline_table(evaluation))
+    if evaluation.anomaly:
+        parts.append(_anomaly_table(evaluation, evaluation.anomaly))
     groups = []
     if evaluation.patients > 1:
         groups.append(_group_table(one_of(evaluation.unit), evaluation.per_patient, evaluation))
@@ -110,6 +119,14 @@ def _baseline_table(evaluation: Evaluation) -> str:
     return table(
         "Trivial rules on the same examples", ["rule", metric, "what it does"], rows, words=2
     )
+
+
+def _anomaly_table(evaluation: Evaluation, found: AnomalyFound) -> str:
+    rows = [[escape(score.name), _cell(score)] for score in found.unseen]
+    things = f"{evaluation.example_word}s"
+    header = [f"its {things}", f"AUROC against the other {things}"]
+    note = f'<p class="quiet">{escape(anomaly_sentences(evaluation, found))}</p>'
+    return table("What would be noticed as unlike the training", header, rows) + note
 
 
 def _group_table(word: str, groups: Sequence[GroupScore], evaluation: Evaluation) -> str:

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from wsi_vit.models.anomaly.section import AnomalySection
 from wsi_vit.section import Section
 
 
@@ -15,3 +16,6 @@ class EvaluationSection(Section):
     batch_size: int = Field(default=32, ge=1)
     baseline_examples: int = Field(default=2000, ge=1)
     """At most this many training examples teach the trivial rules."""
+    anomaly: AnomalySection | None = None
+    """How a classifier notices what is unlike its training; kept beside the model, whose
+    predictions of slides then say it of every tile. Absent: they do not."""

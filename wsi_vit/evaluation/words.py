@@ -4,6 +4,7 @@ from wsi_vit.evaluation.figures import WORDS
 from wsi_vit.evaluation.records import (
     REGIONS,
     UNSEEN_SITES,
+    AnomalyFound,
     Baseline,
     Definition,
     Evaluation,
@@ -139,3 +140,38 @@ def _whom(evaluation: Evaluation) -> str:
     if sites := UNSEEN_SITES.get(evaluation.estimate):
         return f"On {so_many(count, unit)} of {sites} not seen in training ({size})"
     return f"On {so_many(count, unit, which='unseen')} ({size})"
+
+
+_DISTANCES = {
+    "mahalanobis": "the Mahalanobis distance to the nearest class (Lee et al. 2018)",
+    "knn": "the distance to the k-th nearest training example (Sun et al. 2022)",
+}
+
+
+def anomaly_sentences(evaluation: Evaluation, found: AnomalyFound) -> str:
+    """Return what the anomaly score is, what is usual for it, and what its AUROC means."""
+    things = f"{evaluation.example_word}s"
+    caveat = (
+        "The network has learnt from that class all the same, so a class that is new to it too is "
+        "noticed less well. "
+        if found.classes_known
+        else ""
+    )
+    return (
+        f"How unlike the training {things} one is, is told by {_DISTANCES[found.score]}, measured "
+        f"on what the network's head sees of {found.examples:,} of them. Its limit is passed by "
+        f"1 % of the training {things} when their own {one_of(evaluation.unit)} is left out, and "
+        f"by {percent(found.beyond)} of the {things} measured here. For each class: how well its "
+        f"{things} would be told from the others' by a score that does not know the class (1: "
+        f"always, 0.5: not at all). {caveat}A class that looks like a known one is not noticed."
+    )
+
+
+def percent(score: Score) -> str:
+    """Return a share as a percentage with its interval."""
+    if score.value is None:
+        return "an unknown share"
+    said = f"{score.value:.1%}"
+    if score.low is None or score.high is None:
+        return said
+    return f"{said} ({score.low:.1%} to {score.high:.1%})"

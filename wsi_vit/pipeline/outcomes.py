@@ -68,6 +68,8 @@ class PredictionOutcome(Section):
     """Truth beside prediction, where the cohort has outlines of the slide."""
     shares: dict[str, float] = Field(default_factory=dict)
     """Share of the computed area that each class covers."""
+    unlike_training: float | None = None
+    """Share of a slide's tiles that are unlike the model's training; None where it does not say."""
 
     @property
     def result(self) -> Path | None:
@@ -77,6 +79,8 @@ class PredictionOutcome(Section):
     def row(self) -> dict[str, Any]:
         """Return it as a row of a table."""
         shares = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items() if share)
+        if self.unlike_training is not None:
+            shares += f"; {self.unlike_training:.0%} unlike the training"
         return {
             "slide": self.slide_id,
             "state": self.state,

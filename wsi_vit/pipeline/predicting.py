@@ -159,6 +159,7 @@ def _predict_slide(
         record=folder / RECORD,
         overview=found.overview,
         shares=found.shares,
+        unlike_training=found.record.anomaly and found.record.anomaly.share,
     )
     if annotations is None:
         return outcome

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from wsi_vit.errors import ModelError
+from wsi_vit.models.anomaly.scorer import AnomalyScorer, load_scorer
 from wsi_vit.models.averaging import Average, averaged_scores
 from wsi_vit.models.folder import CONFIG, LABELS, PREPROCESSING, WEIGHTS
 from wsi_vit.models.load import load_model
@@ -48,6 +49,8 @@ class AppliedModel:
     """How the stains of slides were treated; absent: they were left as they are."""
     section: PredictionSection = field(default_factory=PredictionSection)
     """How it is meant to be applied."""
+    anomaly: AnomalyScorer | None = None
+    """Tells how unlike the training a tile of a slide is; absent: nobody asked for it."""
 
     def tiling(self) -> TilesSection:
         """Return at which resolution and tile size slides are read.
@@ -71,6 +74,24 @@ class AppliedModel:
         """
         with torch.inference_mode():
             return self._checked(images, average).cpu().numpy()
+
+    def judged(
+        self, images: Sequence[Pixels], *, average: Average = "none"
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+        """Return the scores of pictures of one size, and how unlike the training each is, (B,).
+
+        The second is None of a model without an anomaly score. It is told from the picture as it
+        stands, also where scores are averaged over views.
+
+        Raises:
+            ModelError: The scores have another shape, or are not finite.
+        """
+        if self.anomaly is None:
+            return self.scores(images, average=average), None
+        model: Any = self.model
+        with model.seen_by_head() as seen:
+            scores = self.scores(images, average=average)
+        return scores, self.anomaly.scores(seen[0])  # of all views the upright one comes first
 
     def class_ids(
         self, images: Sequence[Pixels], *, average: Average = "none"
@@ -123,6 +144,7 @@ def load_applied(folder: Path, *, tiles: TilesSection | None = None) -> AppliedM
         tiles=tiles or _saved(TilesSection, folder / TILES),
         stain=_saved(MacenkoStain, folder / STAIN),
         section=_saved(PredictionSection, folder / PREDICTION) or PredictionSection(),
+        anomaly=load_scorer(folder),
     )
 
 

@@ -58,7 +58,7 @@ def draw_overview(
         record.slide.slide_id,
         f"{record.computed_mm2:.3g} mm² predicted in {record.tiles.predicted} tiles at "
         f"{record.resolution.effective_mpp:.3g} µm/px{_invalid(record)} · "
-        f"model {record.model.digest[:12]}",
+        f"model {record.model.digest[:12]}{_unlike(record)}",
     )
     panels = [Panel("slide", view.pixels), Panel("classes", overlay(view.pixels, shown, labels))]
     legend = [*class_legend(labels, notes), _NOT_COMPUTED]
@@ -102,6 +102,15 @@ def compare(truth: Ids, prediction: Ids, labels: LabelMap) -> NDArray[np.float64
     """Return the IoU of each class over the pixels where truth and prediction are known."""
     both = (truth != IGNORE_ID) & (prediction != IGNORE_ID)
     return iou_per_class(count_pairs(truth[both], prediction[both], len(labels)))
+
+
+def _unlike(record: PredictionRecord) -> str:
+    """Say how much of the slide the model does not know, and how much is usual."""
+    found = record.anomaly
+    if found is None:
+        return ""
+    usual = "" if found.usual_share is None else f" (usual: {found.usual_share:.1%})"
+    return f" · unlike the training: {found.share:.1%}{usual}"
 
 
 def _invalid(record: PredictionRecord) -> str:

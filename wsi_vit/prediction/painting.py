@@ -109,22 +109,29 @@ class Painter:
         """Yield each tile's record and its scores (classes, patch, patch), in order."""
         while batch := list(islice(read, self._section.batch_size)):
             images = [t.image for t in batch if t.image is not None and t.planned.tissue > 0]
-            scores = iter(self._asked(images))
+            judged = iter(self._asked(images))
             for tile in batch:
                 reason = _why_not(tile)
                 if reason:
                     yield TileRecord(tile.planned, None, reason), None
                 else:
-                    yield self._record(tile, next(scores))
+                    yield self._record(tile, *next(judged))
 
-    def _asked(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
+    def _asked(
+        self, images: Sequence[NDArray[np.uint8]]
+    ) -> Iterable[tuple[NDArray[np.float32], float | None]]:
+        """Return the scores of each image, and how unlike the training it is."""
         if not images:
             return ()
-        return list(self._applied.scores(images, average=self._section.average))
+        scores, anomaly = self._applied.judged(images, average=self._section.average)
+        unlike = [None] * len(images) if anomaly is None else anomaly.tolist()
+        return zip(scores, unlike, strict=True)
 
-    def _record(self, tile: ReadTile, scores: NDArray[np.float32]) -> tuple[TileRecord, Any]:
+    def _record(
+        self, tile: ReadTile, scores: NDArray[np.float32], unlike: float | None
+    ) -> tuple[TileRecord, Any]:
         dense = scores.reshape(self._classes, self._plan.canvas.patch_px, -1)
-        return TileRecord(tile.planned, dense.mean(axis=(1, 2))), dense
+        return TileRecord(tile.planned, dense.mean(axis=(1, 2)), anomaly=unlike), dense
 
 
 def _why_not(tile: ReadTile) -> str | None:

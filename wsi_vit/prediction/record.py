@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.anomaly.scorer import AnomalyScorer
 from wsi_vit.prediction.applied import AppliedModel
 from wsi_vit.prediction.canvas import Canvas, Plan
 from wsi_vit.prediction.geojson import FRAME
@@ -96,6 +97,18 @@ class ClassFacts(Section):
     """Of the area that was computed."""
 
 
+class AnomalyFacts(Section):
+    """How unlike the model's training the slide is; the tiles' own scores are in the table."""
+
+    score: str
+    limit: float
+    """99 of 100 tiles of the training score less, each asked without its patient."""
+    share: float
+    """Of the predicted tiles, those beyond the limit."""
+    usual_share: float | None
+    """The same of the model's own test split: what is usual on patients it does not know."""
+
+
 class Provenance(Section):
     """What it was made with; the only part that may differ between machines."""
 
@@ -116,6 +129,8 @@ class PredictionRecord(Section):
     tiles: TileFacts
     classes: tuple[ClassFacts, ...]
     computed_mm2: float
+    anomaly: AnomalyFacts | None = None
+    """None of a model without an anomaly score."""
     outlines: int = Field(ge=0)
     """Annotations in annotations.geojson."""
     provenance: Provenance
@@ -168,6 +183,22 @@ def tile_facts(records: Sequence[TileRecord]) -> TileFacts:
     ]
     predicted = sum(record.scores is not None for record in records)
     return TileFacts(planned=len(records), predicted=predicted, invalid=tuple(invalid))
+
+
+def anomaly_facts(
+    records: Sequence[TileRecord], scorer: AnomalyScorer | None
+) -> AnomalyFacts | None:
+    """Return how many tiles are beyond what is usual; None without a scorer."""
+    if scorer is None:
+        return None
+    told = [record.anomaly for record in records if record.anomaly is not None]
+    beyond = sum(score > scorer.limit for score in told)
+    return AnomalyFacts(
+        score=scorer.section.score,
+        limit=scorer.limit,
+        share=round(beyond / len(told), 6) if told else 0.0,
+        usual_share=scorer.usual_share,
+    )
 
 
 def class_facts(tally: Tally, canvas: Canvas, labels: LabelMap) -> tuple[ClassFacts, ...]:

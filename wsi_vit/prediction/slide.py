@@ -17,6 +17,7 @@ from wsi_vit.prediction.painting import Painter, Tally
 from wsi_vit.prediction.record import (
     ModelFacts,
     PredictionRecord,
+    anomaly_facts,
     class_facts,
     map_facts,
     provenance,
@@ -130,6 +131,8 @@ def prediction_shape(
         sections["stain"] = applied.stain
     digest = slide_digest(slide.path, DigestCache(store.root))
     inputs = {"slide": digest, "model": applied.digest}
+    if applied.anomaly is not None:
+        inputs["anomaly"] = applied.anomaly.digest
     if slide.tissue_mask is not None:
         inputs["tissue_mask"] = outlines_digest(slide.tissue_mask)
     return Shape.of(STAGE, VERSION, sections=sections, inputs=inputs)
@@ -228,6 +231,7 @@ class _Job:
             tiles=tile_facts(records),
             classes=classes,
             computed_mm2=round(sum(item.area_mm2 for item in classes), 6),
+            anomaly=anomaly_facts(records, self.applied.anomaly),
             outlines=outlines,
             provenance=provenance(self.applied.device.type),
         )
@@ -252,4 +256,5 @@ def _facts(record: PredictionRecord) -> dict[str, Any]:
         "invalid": len(record.tiles.invalid),
         "shares": {item.name: item.share for item in record.classes},
         "computed_mm2": record.computed_mm2,
+        **({"unlike_training": record.anomaly.share} if record.anomaly else {}),
     }

@@ -24,6 +24,8 @@ class TileRecord:
     scores: NDArray[np.float32] | None
     """(classes,): the mean over the tile; None where there is none, and `reason` says why."""
     reason: str | None = None
+    anomaly: float | None = None
+    """How unlike the training it is; None where no score was taken."""
 
 
 def write_table(
@@ -31,7 +33,8 @@ def write_table(
 ) -> None:
     """Write one row a tile, row-major; positions and sides in base pixels of the full plane.
 
-    `class` is null and `score_...` are null where a tile was not predicted.
+    `class` is null and `score_...` are null where a tile was not predicted. There is a column
+    `anomaly` where the model has an anomaly score.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -51,6 +54,8 @@ def write_table(
     for index, name in enumerate(labels.names):
         values = [None if r.scores is None else float(r.scores[index]) for r in records]
         columns[f"score_{name}"] = pa.array(values, pa.float32())
+    if any(record.anomaly is not None for record in records):
+        columns["anomaly"] = pa.array([record.anomaly for record in records], pa.float64())
     note = {
         "frame": "x, y, side_px: base pixels of the full level-0 plane",
         "mpp": "micrometres per pixel of the tile as the model saw it",

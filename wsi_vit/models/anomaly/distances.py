@@ -26,7 +26,7 @@ class Distance(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mahalanobis:
-    """The squared Mahalanobis distance to the nearest class's mean (Lee et al. 2018, section 2.1).
+    """The squared Mahalanobis distance to the nearest class's mean (Lee et al. 2018, section 2).
 
     All classes share one covariance, that of the examples around their class's mean, shrunk as in
     `shrunk_covariance`: with fewer examples than features it could not be inverted else.
@@ -61,7 +61,7 @@ class Mahalanobis:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neighbours:
-    """The distance to the k-th nearest example, features at unit length (Sun et al. 2022, 4.1)."""
+    """The distance to the k-th nearest example, features at unit length (Sun et al. 2022)."""
 
     bank: Tensor
     """Features of the examples at unit length, (examples, features)."""
@@ -94,7 +94,7 @@ def shrunk_covariance(centred: Tensor) -> Tensor:
     """Return the covariance (features, features) of centred rows (n, features), shrunk.
 
     Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance
-    matrices", equations 14 and theorem 3.2: (1 - b²/d²) S + (b²/d²) m I, with m the mean variance,
+    matrices", its bona fide estimator: (1 - b²/d²) S + (b²/d²) m I, with m the mean variance,
     d² = |S - m I|² and b² = sum of |x x^T - S|² over the rows, divided by n².
     """
     count, width = centred.shape
