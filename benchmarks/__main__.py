@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("metrics", "tissue", "tiling", "shards", "reading", "vit", "main_job")
+NAMES = ("metrics", "tissue", "tiling", "shards", "reading", "training", "main_job")
 """Those that need nothing but this checkout and, for the tissue masks, the real slides;
 `benchmarks.ebhi` needs a folder of weights and is called by itself."""
 

@@ -51,10 +51,10 @@ def outside(command: Sequence[str | Path], *, cores: int, out: Path) -> Figures 
     disk under `out`, and `said`, its output.
     """
     pinned = sorted(os.sched_getaffinity(0))[:cores]
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(cores),
-        "VIPS_CONCURRENCY": str(cores), "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
+    environment = as_users_have(
+        PYTHONPATH=str(ROOT), OMP_NUM_THREADS=str(cores), VIPS_CONCURRENCY=str(cores),
+        HF_HUB_OFFLINE="1",
+    )  # fmt: skip
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryFile("w+") as complaints:
         before, started = os.times(), time.perf_counter()
         child = subprocess.Popen(
@@ -75,6 +75,12 @@ def outside(command: Sequence[str | Path], *, cores: int, out: Path) -> Figures 
     written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {"wall_s": wall, "cpu_s": spent, "peak_mb": peak / 1e6, "out_mb": written / 1e6,
             "said": said}  # fmt: skip
+
+
+def as_users_have(**variables: str) -> dict[str, str]:
+    """Return this environment with further variables, and Python keeping what it has compiled."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | variables
 
 
 def watched(child: "subprocess.Popen[bytes]") -> int:

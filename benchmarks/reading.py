@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.metrics import interleaved
 from benchmarks.telling import options, tell
-from benchmarks.tiling import draw_slide
+from benchmarks.tiling_slide import draw_slide
 from wsi_vit.cohort import CohortRow
 from wsi_vit.datasets.build import SlideShards, build_from_shards
 from wsi_vit.datasets.reading import DatasetExamples, TrainingSet, open_dataset

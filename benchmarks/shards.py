@@ -29,7 +29,7 @@ import simplejpeg
 
 from benchmarks.metrics import interleaved, ratio
 from benchmarks.telling import options, tell
-from benchmarks.tiling import MOSAIC_PX, QUALITY, TILE, tissue_square
+from benchmarks.tiling_slide import MOSAIC_PX, QUALITY, TILE, tissue_square
 from wsi_vit.datasets.pictures import EncodedColumn
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.slides.shard import TileRow, shard_schema, write_shard

@@ -1,19 +1,10 @@
-"""How fast a training step of our Vision Transformer is, beside transformers' and timm's.
-
-    python -m benchmarks.vit [--quick] [--json] [--device cuda] [--precision bf16]
+"""Training steps of our Vision Transformer beside transformers' and timm's: networks and clocks.
 
 A step is forward, cross-entropy, backward and fused AdamW on images that lie ready, in a loop that
 does nothing else. All take their step in each round, one after the other, so that a change of the
 machine's load meets all alike; a ratio is the median over rounds, with the lower bound of its 95 %
 interval (bootstrap over rounds). On a CPU the seconds are the process's own, on one thread.
-
-- `vit_vs_transformers`, `vit_vs_timm`: ViT-Ti/16, 224 px: their seconds over ours; goal: lower
-  bound >= 0.97. null where a peer is not installed.
-- `linear_vs_conv`: our two ways to project patches, seconds by convolution over those by matrix.
-- `token_learner`: the same ViT of four blocks on 14 x 14 patches without TokenLearner, over that
-  with two tokens of version 1.1 after block 1; goal >= 2.9. `token_learner_8`, and `_original`.
-  `--quick` has a batch of two, where AdamW's fixed share makes it smaller than it is.
-- `*_of_dinov2`: a ViT with LayerScale, beside transformers' Dinov2.
+`benchmarks.training` tells the figures.
 """
 
 import statistics
@@ -25,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks.telling import options, tell
+from wsi_vit.models.network import NetworkModel
 from wsi_vit.models.sections import TokenLearnerSection
 from wsi_vit.models.vit.architecture import Architecture
 from wsi_vit.models.vit.transformer import Encoder, VisionTransformer
@@ -104,31 +95,45 @@ class Bench:
         self.targets = torch.randint(0, CLASSES, (batch,), device=device)
 
     def step_of(self, network: nn.Module) -> Step:
-        """Return a training step of a network."""
-        network = network.train().to(self.device)
+        """Return a training step of a network, which takes pictures and gives logits."""
+
+        def loss() -> Tensor:
+            said = network(self.images)
+            logits = getattr(said, "logits", said)
+            return F.cross_entropy(logits.float(), self.targets)
+
+        return self._step(network, loss)
+
+    def step_of_model(self, model: NetworkModel) -> Step:
+        """Return a training step of a model of ours, which normalises pictures itself."""
+        images = torch.randint(0, 256, self.images.shape, dtype=torch.uint8, device=self.device)
+        return self._step(model, lambda: model.loss({"images": images, "targets": self.targets}))
+
+    def _step(self, network: nn.Module, loss: Callable[[], Tensor]) -> Step:
+        network.train().to(self.device)
         optimiser = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
 
         def step() -> None:
             optimiser.zero_grad()
             with self._casting():
-                said = network(self.images)
-            logits = getattr(said, "logits", said)
-            F.cross_entropy(logits.float(), self.targets).backward()
+                found = loss()
+            found.backward()
             optimiser.step()
 
         return step
 
-    def seconds(self, step: Step) -> float:
-        """Return how long a step takes."""
+    def now(self) -> float:
+        """Return seconds: this process's own on a CPU, the clock's once a GPU is done."""
         if self.device == "cpu":
-            began = time.process_time()
-            step()
-            return time.process_time() - began
+            return time.process_time()
         torch.cuda.synchronize()
-        began = time.perf_counter()
+        return time.perf_counter()
+
+    def seconds(self, step: Callable[[], object]) -> float:
+        """Return how long a step takes."""
+        began = self.now()
         step()
-        torch.cuda.synchronize()
-        return time.perf_counter() - began
+        return self.now() - began
 
     def _casting(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":
@@ -171,21 +176,3 @@ def ratio(key: str, slow: Sequence[float] | None, fast: Sequence[float]) -> dict
     drawn = np.random.default_rng(0).choice(each, (2_000, len(each)))
     lower = np.quantile(np.median(drawn, axis=1), 0.025)
     return {key: round(float(np.median(each)), 3), f"{key}_lower": round(float(lower), 3)}
-
-
-def main() -> None:
-    """Measure, print, and keep the result of a full run."""
-    parser = options(__doc__, quick="the same keys in seconds")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    bench = Bench(asked.device, asked.precision, 2 if asked.quick else 16)
-    found = measure(bench, depth=4 if asked.quick else 12, rounds=5 if asked.quick else 25)
-    figures = {**found, "precision": asked.precision, "batch": len(bench.images)}
-    gpu = torch.cuda.get_device_name() if asked.device == "cuda" else "no GPU used"
-    tell("vit", figures, asked, also=gpu)
-
-
-if __name__ == "__main__":
-    main()

@@ -278,3 +278,18 @@ def test_two_slides_of_one_patient_are_guarded_each_by_itself() -> None:
     for slide in ("a", "b"):
         assert set(placed[rows.slide_ids == slide]) == {*PARTS, ""}
     assert (placed == "").sum() == 2 * 2 * 5  # two borders a slide, one line of five tiles each
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_learnt_from_shows_even_a_class_of_one_unit(seed: int) -> None:
+    often = [Unit(name=f"often {i}", counts=(5.0, 0.0, 0.0)) for i in range(7)]
+    rare = [
+        Unit(name="second", counts=(5.0, 1.0, 0.0)),
+        Unit(name="third", counts=(5.0, 0.0, 1.0)),
+        Unit(name="third again", counts=(5.0, 0.0, 1.0)),
+    ]
+
+    parts = allocate(often + rare, {"train": 0.7, "validation": 0.15, "test": 0.15}, seed=seed)
+
+    assert parts["second"] == "train"
+    assert "train" in {parts["third"], parts["third again"]}

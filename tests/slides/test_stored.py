@@ -51,6 +51,18 @@ def test_every_kind_of_jpeg_tile_stands_alone_as_openslide_reads_it(
     assert differing(path, 0.5) == (12, 0)
 
 
+def test_tiles_read_together_are_those_read_one_by_one(tmp_path: Path) -> None:
+    path = write_jpeg_tiff(tmp_path / "a.tif", tissue_like(200, 150), kind="tables")
+    with open_slide(path, mpp=0.5) as slide:
+        assert slide.stored
+        level = slide.stored.levels[0]
+        assert level
+        for wanted in ([0, 1, 2, 7, 8, 11], [5], [3, 2, 9], list(range(12))):
+            together = slide.stored.raws(level, np.array(wanted))
+            assert together == [slide.stored.raw(level, index) for index in wanted]
+        assert len({bytes(tile) for tile in together}) == 12
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "every"),

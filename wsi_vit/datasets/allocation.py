@@ -96,14 +96,18 @@ def _unevenness(
 ) -> float:
     """Return how far the parts' shares of each class are from their quotas.
 
-    A class that a part lacks although there are units enough to show it everywhere costs one more.
+    A class that a part lacks although there are units enough to show it everywhere costs one more;
+    so does every class that a part of more than half the units lacks: it is the one that is learnt
+    from, and what it never shows cannot be learnt.
     """
     sums = np.zeros((len(quotas), presence.shape[1]))
     np.add.at(sums, placed, presence)
     totals = presence.sum(axis=0)
     seen = totals > 0
     gaps = np.abs(sums[:, seen] / totals[seen] - (quotas / quotas.sum())[:, None])
-    lacking = (sums[:, seen] == 0) & ((presence > 0).sum(axis=0)[seen] >= len(quotas))
+    enough = (presence > 0).sum(axis=0)[seen] >= len(quotas)
+    is_most = 2 * quotas > quotas.sum()
+    lacking = (sums[:, seen] == 0) & (enough | is_most[:, None])
     return float((gaps**2).mean() + lacking.sum())
 
 

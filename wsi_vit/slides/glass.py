@@ -27,11 +27,19 @@ def glass_colour(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return smooth.argmax(axis=1).astype(np.float32)
 
 
-def densities(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return optical density against the glass, (..., 3): log10(glass / light), at least 0.
+def density_planes(
+    pixels: NDArray[np.uint8], glass: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """Return the optical density of red, green and blue against the glass, (...) each, at least 0.
 
-    Beer-Lambert, as in Ruifrok & Johnston 2001; one grey level is added against log of 0.
+    log10(glass / light): Beer-Lambert, as in Ruifrok & Johnston 2001; one grey level is added
+    against log of 0.
     """
     table = np.log10((glass[:, None] + 1) / (np.arange(256, dtype=np.float32) + 1))
     table = np.maximum(table, 0).astype(np.float32)
-    return np.stack([table[i][pixels[..., i]] for i in range(3)], axis=-1)
+    return [table[i][pixels[..., i]] for i in range(3)]
+
+
+def densities(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return optical density against the glass, (..., 3), see `density_planes`."""
+    return np.stack(density_planes(pixels, glass), axis=-1)

@@ -45,7 +45,7 @@ class TilesSection(Section):
     jpeg_chroma: Chroma = "4:2:0"
     verify: Literal["sample", "every"] = "sample"
     """Which of the tiles that are kept undecoded are decoded once, at an eighth, to prove them. All
-    are searched for signs of damage; with `sample` one in sixteen is decoded as well, and at the
+    are searched for signs of damage; with `sample` one in 256 is decoded as well, and at the
     first damage all are. `every` costs about ten times as much as keeping them."""
     store: StoreKind = "pixels"
     """`pixels` keeps every tile as a picture. `coordinates` keeps only where tiles lie, and they

@@ -19,7 +19,7 @@ from wsi_vit.slides.jpeg import ENCODER
 from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.picture import write_picture
 from wsi_vit.slides.quality.card import CARD, write_card
-from wsi_vit.slides.shard import ROWS_A_BATCH, Cut, PackedRows, TileRow, write_shard
+from wsi_vit.slides.shard import Cut, PackedRows, TileRow, write_shard
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import Progress, TilesSection, no_tissue, plan_tiles
@@ -28,12 +28,13 @@ from wsi_vit.store import Artefact, DigestCache, Shape, Store
 
 _log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 _CUT = 8
 """Tiles that a thread cuts at a time."""
-_COPIED = ROWS_A_BATCH
-"""Tiles that a thread copies at a time; they are written as one batch."""
-_AHEAD = 4
+_COPIED = 256
+"""Tiles that a thread copies at a time; they are written as one batch, whose share is then small.
+"""
+_AHEAD = 2
 """Chunks in work a thread: enough to keep all busy, little enough to hold few tiles."""
 
 

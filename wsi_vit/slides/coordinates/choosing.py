@@ -1,7 +1,7 @@
 """Which wanted tiles a shard of coordinates keeps: as few as possible are read for it.
 
 A tile is read where only that tells what it is: where sharpness decides, where its overview could
-not be read, and one in sixteen as a proof that the slide can be read. The first that cannot be read
+not be read, and one in 256 as a proof that the slide can be read. The first that cannot be read
 makes the whole slide be proved, tile by tile: a tile is listed only if nothing speaks against it.
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.section import Section
-from wsi_vit.slides.glass import densities
+from wsi_vit.slides.glass import density_planes
 from wsi_vit.slides.regions import close_gaps, drop_islands
 from wsi_vit.slides.stain.separation import EOSIN, HAEMATOXYLIN
 from wsi_vit.slides.tissue import TissueMask
@@ -84,8 +84,8 @@ def stain_of(
     chosen = pixels[::step, ::step][is_tissue[::step, ::step]]
     if not len(chosen):
         return None
-    found = densities(chosen, glass)
-    mean = found.mean(axis=0, dtype=np.float64)
+    planes = density_planes(chosen, glass)
+    mean = np.array([plane.mean(dtype=np.float64) for plane in planes])
     amounts = (
         np.linalg.lstsq(np.stack([HAEMATOXYLIN, EOSIN], axis=1), mean, rcond=None)[0]
         .round(4)
@@ -93,7 +93,7 @@ def stain_of(
     )
     return StainFacts(
         mean_od=tuple(mean.round(4).tolist()),
-        sd_od=tuple(found.std(axis=0, dtype=np.float64).round(4).tolist()),
+        sd_od=tuple(round(float(plane.std(dtype=np.float64)), 4) for plane in planes),
         haematoxylin=amounts[0],
         eosin=amounts[1],
     )
@@ -109,7 +109,7 @@ def pen_colour(
     """
     if not is_pen.any():
         return None
-    red, green, blue = densities(pixels[is_pen], glass).T
+    red, green, blue = density_planes(pixels[is_pen], glass)
     strong = np.maximum(red, np.maximum(green, blue))
     is_cold, is_warm = red > 1.1 * green, red < 0.6 * green
     shares = {
@@ -123,8 +123,9 @@ def pen_colour(
 
 def _mean_density(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return the mean optical density of the three colours, in thousandths, (rows, columns)."""
-    tables = (densities(np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1), glass) * 1000 / 3).T
-    red, green, blue = tables.round().astype(np.uint16)
+    greys = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
+    tables = [plane * 1000 / 3 for plane in density_planes(greys, glass)]
+    red, green, blue = (table.round().astype(np.uint16) for table in tables)
     return red[pixels[..., 0]] + green[pixels[..., 1]] + blue[pixels[..., 2]]
 
 

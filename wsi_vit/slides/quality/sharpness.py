@@ -2,21 +2,22 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 
 def sharpness(image: NDArray[np.uint8]) -> float:
-    """Return the variance of the Laplacian of an RGB(X) image's luminance, in squared grey levels.
+    """Return the variance of the Laplacian of an RGB(X) image's green, in squared grey levels.
 
-    Pech-Pacheco et al., ICPR 2000. Tiles out of focus have a tenth of their neighbours' value.
+    Pech-Pacheco et al., ICPR 2000, which takes the luminance; both of H&E's stains show in green,
+    and it costs a third. Tiles out of focus have a tenth of their neighbours' value. Pixels at the
+    border, which lack a neighbour, are left out; an image that has no others is not sharp.
     """
-    height, width, channels = image.shape
-    mode = "RGB" if channels == 3 else "RGBX"
-    pixels = np.ascontiguousarray(image)
-    grey = Image.frombuffer(mode, (width, height), pixels, "raw", mode, 0, 1).convert("L")
-    light = np.pad(np.asarray(grey).astype(np.int16), 1, mode="edge")
-    edges = light[1:-1, :-2] + light[1:-1, 2:]
-    edges += light[:-2, 1:-1]
-    edges += light[2:, 1:-1]
-    edges -= light[1:-1, 1:-1] << 2
-    return float(edges.var(dtype=np.float32))
+    green = image[..., 1].astype(np.int16)
+    edges = green[1:-1, :-2] + green[1:-1, 2:]
+    if not edges.size:
+        return 0.0
+    edges += green[:-2, 1:-1]
+    edges += green[2:, 1:-1]
+    edges -= green[1:-1, 1:-1] << 2
+    flat = edges.ravel().astype(np.float32)
+    mean = float(flat.mean(dtype=np.float32))
+    return max(float(np.dot(flat, flat)) / flat.size - mean * mean, 0.0)
