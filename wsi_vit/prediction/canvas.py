@@ -110,23 +110,44 @@ def plan_prediction(
     Raises:
         SlideError: NO_TISSUE, TOO_COARSE, BAD_TISSUE_MASK or NO_MPP.
     """
-    side_px = tiles.grid.tile_px
     dense = task == "segmentation"
-    # The stride is whole map pixels, so that every tile lies on the map's own grid.
-    stride_px = max(1, round(side_px * (1 - section.overlap))) if dense else side_px
     least = section.min_tissue
     if least is None:
         least = 0.0 if dense else tiles.grid.min_tissue
-    cut = {"overlap": 1 - stride_px / side_px, "edge": "pad", "min_tissue": least}
+    cells = tiles.grid.tile_px if dense else 1
+    return lay_tiles(
+        slide, tiles, cells=cells, overlap=section.overlap, min_tissue=least, given=given
+    )
+
+
+def lay_tiles(
+    slide: Slide,
+    tiles: TilesSection,
+    *,
+    cells: int,
+    overlap: float,
+    min_tissue: float,
+    given: SlideInput | None = None,
+) -> Plan:
+    """Lay tiles over the tissue of a slide, of which the model says `cells` x `cells` values each.
+
+    The stride is whole cells, so that every tile lies on the map's own grid; tiles of one cell do
+    not overlap.
+
+    Raises:
+        SlideError: NO_TISSUE, TOO_COARSE, BAD_TISSUE_MASK or NO_MPP.
+    """
+    stride = max(1, round(cells * (1 - overlap)))
+    cut = {"overlap": 1 - stride / cells, "edge": "pad", "min_tissue": min_tissue}
     grid_section = tiles.grid.model_copy(update=cut)
     unlimited = {"grid": grid_section, "quality": QualitySection()}
     planned = plan_tiles(slide, tiles.model_copy(update=unlimited), given=given)
     canvas = Canvas(
-        step=planned.grid.side / side_px if dense else planned.grid.side,
+        step=planned.grid.side / cells,
         plane=slide.size,
         mpp=float(slide.mpp),
-        patch_px=side_px if dense else 1,
-        stride_px=stride_px if dense else 1,
+        patch_px=cells,
+        stride_px=stride,
     )
     placed = _placed(planned.regions, planned.tissue, planned.grid.stride)
     return Plan(canvas, planned.mask, placed)

@@ -1,6 +1,7 @@
 """Pictures of a predicted slide: the slide beside its class map, and truth beside prediction."""
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,12 @@ from wsi_vit.prediction.record import PredictionRecord
 from wsi_vit.slides.overview import read_overview
 from wsi_vit.slides.slide import Slide
 
-_NOT_COMPUTED = LegendEntry(None, "#ffffff", "not computed")
+_Values = TypeVar("_Values", bound=NDArray[Any])
+NOT_COMPUTED = LegendEntry(None, "#ffffff", "not computed")
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class View:
     """The whole slide at the size of a picture."""
 
     pixels: NDArray[np.uint8]
@@ -34,8 +36,8 @@ class _View:
     step: float
     """Base pixels a side of its pixels."""
 
-    def look_up(self, ids: Ids, step: tuple[float, float]) -> Ids:
-        """Return what a map says under the centre of each pixel.
+    def look_up(self, ids: _Values, step: tuple[float, float]) -> _Values:
+        """Return what a map (rows, columns) says under the centre of each pixel.
 
         `step` is how many base pixels a pixel of the map measures, down and across.
         """
@@ -51,7 +53,7 @@ def draw_overview(
 ) -> Image.Image:
     """Return slide and class map with legend (id, colour, name, share), title and scale bar."""
     labels = target.labels
-    view = _view(slide, longest_px)
+    view = view_of(slide, longest_px)
     shown = _predicted(view, target)
     notes = [f"{item.share:.1%} · {item.area_mm2:.3g} mm²" for item in record.classes]
     heading = Heading(
@@ -61,7 +63,7 @@ def draw_overview(
         f"model {record.model.digest[:12]}{_unlike(record)}",
     )
     panels = [Panel("slide", view.pixels), Panel("classes", overlay(view.pixels, shown, labels))]
-    legend = [*class_legend(labels, notes), _NOT_COMPUTED]
+    legend = [*class_legend(labels, notes), NOT_COMPUTED]
     return draw_sheet(heading, panels, legend, um_per_px=view.step * record.resolution.slide_mpp)
 
 
@@ -79,7 +81,7 @@ def draw_comparison(
     counted on the picture's own pixels, where both are known.
     """
     labels = target.labels
-    view = _view(slide, longest_px)
+    view = view_of(slide, longest_px)
     shown = _predicted(view, target)
     width, height = slide.size
     known = view.look_up(truth, (height / truth.shape[0], width / truth.shape[1]))
@@ -118,12 +120,13 @@ def _invalid(record: PredictionRecord) -> str:
     return f", {count} unreadable" if count else ""
 
 
-def _view(slide: Slide, longest_px: int) -> _View:
+def view_of(slide: Slide, longest_px: int) -> View:
+    """Return the whole slide at the size of a picture."""
     overview = read_overview(slide, max(slide.size) / longest_px * slide.mpp)
-    return _View(overview.pixels, overview.base_px_per_cell)
+    return View(overview.pixels, overview.base_px_per_cell)
 
 
-def _predicted(view: _View, target: ClassMap) -> Ids:
+def _predicted(view: View, target: ClassMap) -> Ids:
     """Look the classes up in the coarsest level that is at least as fine as the picture."""
     rows, columns = view.pixels.shape[:2]
     level = target.read(most_px=max(4 * rows * columns, 1))

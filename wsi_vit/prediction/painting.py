@@ -15,7 +15,7 @@ from wsi_vit.prediction.canvas import SHARD_PX, Plan, PlannedTile, stripes
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.reading import ReadTile, read_ahead
 from wsi_vit.prediction.section import PredictionSection
-from wsi_vit.prediction.stitch import Band, BandBlender, Stripe
+from wsi_vit.prediction.stitch import Band, BandBlender, Stripe, blended
 from wsi_vit.prediction.table import NO_TISSUE, UNREADABLE, TileRecord
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.stain.mapping import StainMap
@@ -62,15 +62,11 @@ class Painter:
             stripes(self._plan.canvas, classes=self._classes, memory_mb=self._section.memory_mb)
         )
         tiles = [self._plan.tiles_of(stripe) for stripe in parts]
-        total, done = sum(map(len, tiles)), 0
+        told = _Told(tally, progress or _silent, sum(map(len, tiles)))
         for stripe, mine in zip(parts, tiles, strict=True):
             # Closed before the slide is, come what may: a thread that still reads would crash.
             with closing(self._read(mine)) as read:
-                for record in self._stitch(stripe, self._scored(read), tally):
-                    tally.records.setdefault(record.planned.number, record)
-                    done += 1
-                    if progress:
-                        progress(done, total)
+                self._stitch(stripe, told.passing(self._scored(read)), tally)
         return tally
 
     def _read(self, tiles: Sequence[PlannedTile]) -> Generator[ReadTile]:
@@ -84,8 +80,8 @@ class Painter:
 
     def _stitch(
         self, stripe: Stripe, scored: Iterable[tuple[TileRecord, Any]], tally: Tally
-    ) -> Iterator[TileRecord]:
-        """Blend a stripe's tiles and hand finished rows on; yield what is known of each tile."""
+    ) -> None:
+        """Blend a stripe's tiles and hand finished rows on."""
         canvas = self._plan.canvas
         sink = _Sink(self._plan, stripe, self._target, tally.areas_px)
         blender = BandBlender(
@@ -93,16 +89,12 @@ class Painter:
             width_px=stripe.right - stripe.left,
             tile_px=canvas.patch_px,
         )
-        row = 0
-        for record, scores in scored:
-            for _ in range(record.planned.row - row):
-                sink.take(blender.advance(canvas.stride_px))
-            row = record.planned.row
-            if scores is not None:
-                left = record.planned.column * canvas.stride_px - stripe.left
-                blender.add(scores, left=left)
-            yield record
-        sink.take(blender.advance(canvas.patch_px))
+        tiles = (
+            (one.planned.row, one.planned.column * canvas.stride_px - stripe.left, scores)
+            for one, scores in scored
+        )
+        for band in blended(tiles, blender, stride_px=canvas.stride_px):
+            sink.take(band)
         sink.close()
 
     def _scored(self, read: Iterator[ReadTile]) -> Iterator[tuple[TileRecord, Any]]:
@@ -132,6 +124,28 @@ class Painter:
     ) -> tuple[TileRecord, Any]:
         dense = scores.reshape(self._classes, self._plan.canvas.patch_px, -1)
         return TileRecord(tile.planned, dense.mean(axis=(1, 2)), anomaly=unlike), dense
+
+
+@dataclass(slots=True)
+class _Told:
+    """Notes what is known of each tile on its way, and tells how far the work is."""
+
+    tally: Tally
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def passing(self, scored: Iterable[tuple[TileRecord, Any]]) -> Iterator[tuple[TileRecord, Any]]:
+        """Yield what comes in."""
+        for record, scores in scored:
+            yield record, scores
+            self.tally.records.setdefault(record.planned.number, record)
+            self.done += 1
+            self.progress(self.done, self.total)
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Report no progress."""
 
 
 def _why_not(tile: ReadTile) -> str | None:

@@ -101,7 +101,7 @@ def predict_slide(
     def make(folder: Path) -> dict[str, Any]:
         resolution = applied.tiling().resolution
         with open_slide(given.path, mpp=given.mpp, resolution=resolution) as opened:
-            stain = _stain_of(opened, applied)
+            stain = stain_of(opened, applied)
             job = _Job(opened, applied, section, given, shape.inputs["slide"], stain)
             return job.make(folder, progress)
 
@@ -138,7 +138,7 @@ def prediction_shape(
     return Shape.of(STAGE, VERSION, sections=sections, inputs=inputs)
 
 
-def _stain_of(slide: Slide, applied: AppliedModel) -> SlideStain | None:
+def stain_of(slide: Slide, applied: AppliedModel) -> SlideStain | None:
     """Return what becomes of a slide's stains, as in the model's training."""
     if applied.stain is None:
         return None
@@ -183,7 +183,14 @@ class _Job:
         )
         tally = painter.paint(progress)
         records = [tally.records[number] for number in sorted(tally.records)]
-        self._refuse_too_many_invalid(records)
+        found = tile_facts(records)
+        refuse_too_many_invalid(
+            self.slide,
+            len(found.invalid),
+            planned=len(records),
+            predicted=found.predicted,
+            most=tiles.max_invalid,
+        )
         target.build_pyramid()
         outlines = self._export(folder, plan, target, records)
         record = self._record(plan, tally, records, outlines)
@@ -236,17 +243,23 @@ class _Job:
             provenance=provenance(self.applied.device.type),
         )
 
-    def _refuse_too_many_invalid(self, records: Sequence[TileRecord]) -> None:
-        most = self.applied.tiling().max_invalid
-        facts = tile_facts(records)
-        if len(facts.invalid) <= most * len(records) and facts.predicted:
-            return
-        raise SlideError(
-            Reason.UNREADABLE_TILES,
-            f"More than {most:.0%} of the tiles cannot be read, or all",
-            got=f"{len(facts.invalid)} of {len(records)} in {self.slide.path.name}",
-            remedy="Copy the slide from the scanner again; `wsi-vit slides check` lists the bad",
-        )
+
+def refuse_too_many_invalid(
+    slide: Slide, invalid: int, *, planned: int, predicted: int, most: float
+) -> None:
+    """Refuse a slide of which more than a share of the planned tiles, or all, cannot be read.
+
+    Raises:
+        SlideError: UNREADABLE_TILES.
+    """
+    if invalid <= most * planned and predicted:
+        return
+    raise SlideError(
+        Reason.UNREADABLE_TILES,
+        f"More than {most:.0%} of the tiles cannot be read, or all",
+        got=f"{invalid} of {planned} in {slide.path.name}",
+        remedy="Copy the slide from the scanner again; `wsi-vit slides check` lists the bad",
+    )
 
 
 def _facts(record: PredictionRecord) -> dict[str, Any]:

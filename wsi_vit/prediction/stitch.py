@@ -1,6 +1,6 @@
 """Blend overlapping tiles into rows, holding one band of rows at a time: arrays only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,11 @@ class BandBlender:
         self._sum = np.zeros((classes, tile_px, width_px), np.float32)
         self._weight = np.zeros((tile_px, width_px), np.float32)
 
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile."""
+        return self._weight.shape[0]
+
     def add(self, scores: Scores, *, left: int) -> None:
         """Add a tile of the current row, (classes, tile, tile), its left edge at column `left`.
 
@@ -80,6 +85,27 @@ class BandBlender:
         total, weight = self._sum[:, :rows], self._weight[:rows]
         covered = weight > 0
         return Band(np.divide(total, weight, out=np.zeros_like(total), where=covered), covered)
+
+
+def blended(
+    tiles: Iterable[tuple[int, int, Scores | None]], blender: BandBlender, *, stride_px: int
+) -> Iterator[Band]:
+    """Yield the finished rows of tiles that come row by row, from the top down to the last tile's.
+
+    Args:
+        tiles: The row of tiles each belongs to, its left edge in pixels, and its scores; None
+            leaves a hole.
+        blender: An empty one.
+        stride_px: From one row of tiles to the next.
+    """
+    row = 0
+    for own_row, left, scores in tiles:
+        for _ in range(own_row - row):
+            yield blender.advance(stride_px)
+        row = own_row
+        if scores is not None:
+            blender.add(scores, left=left)
+    yield blender.advance(blender.tile_px)
 
 
 @dataclass(frozen=True, slots=True)
