@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_vit.evaluation.style import INK, bare, new_figure, panel
+from wsi_vit.explanation.features import position_similarity
 from wsi_vit.labels import LabelClass, LabelMap
 from wsi_vit.models.building import build_model
 from wsi_vit.models.sections import VitSection
@@ -88,10 +89,9 @@ def draw_positions(learned: Tensor) -> Path:
     chosen = [(side // 6, side // 6), (side // 6, side // 2), (side // 2, side // 2)]
     chosen.append((side - side // 6, side - side // 4))
     for row, (words, positions) in zip(axes, kinds.items(), strict=True):
-        # What all positions have in common says nothing about where they are.
-        unit = F.normalize(positions - positions.mean(0), dim=1)
+        similar = position_similarity(positions)
         for axis, (y, x) in zip(row, chosen, strict=True):
-            alike = (unit @ unit[y * side + x]).reshape(side, side)
+            alike = similar[y * side + x].reshape(side, side)
             axis.imshow(alike.numpy(), cmap="cividis", vmin=-1, vmax=1)
             axis.plot(x, y, "o", color="white", markersize=5, markeredgecolor=INK)
             bare(axis)

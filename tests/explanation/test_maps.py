@@ -11,7 +11,12 @@ from wsi_vit.errors import ModelError, UsageError
 from wsi_vit.explanation.maps import Explained, Explainer
 from wsi_vit.explanation.section import ExplanationSection
 from wsi_vit.models.building import build_model
-from wsi_vit.models.sections import ClassifierSection, MaskFormerSection, TokenLearnerSection
+from wsi_vit.models.sections import (
+    ClassifierSection,
+    MaskFormerSection,
+    TokenLearnerSection,
+    UnetSection,
+)
 from wsi_vit.models.start import ConfigStart
 
 THEIRS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 16}
@@ -152,6 +157,25 @@ def test_networks_that_pool_maps_are_explained_by_grad_cam(
     assert explainer.grid == found.maps.shape[2:] == grid
     with pytest.raises(ModelError, match=r"nothing that rollout could show.*Known: gradcam"):
         explained(model, method="rollout")
+
+
+def test_a_unet_is_explained_for_the_pixels_of_a_class() -> None:
+    """By hand on its own maps: the mean gradient of the class's logits where it is predicted."""
+    pytest.importorskip("monai")
+    torch.manual_seed(0)
+    options = {"features": [4, 4, 8, 8, 16, 4]}
+    section = UnetSection(start=ConfigStart(options=options), input_px=64)
+    model: Any = build_model(section, LABELS, "segmentation").eval()
+    image = pictures(1, 64)
+    found = Explainer(applied(model), ExplanationSection(class_name="green")).explain(image)
+
+    seen = model.feature_maps(torch.from_numpy(image[0]).permute(2, 0, 1)[None])
+    given = seen.logits.argmax(1) == 1
+    (gradient,) = torch.autograd.grad(seen.logits[:, 1][given].sum(), seen.last)
+    expected = (gradient.mean((2, 3), keepdim=True) * seen.last).sum(1).clamp(min=0)
+    assert found.maps.shape == (1, 1, 4, 4)
+    np.testing.assert_allclose(found.maps[0], expected.detach().numpy(), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(found.scores.sum(), 1, atol=1e-5)
 
 
 def test_what_a_model_lacks_is_refused_with_what_it_has() -> None:

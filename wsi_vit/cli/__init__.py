@@ -8,11 +8,11 @@ import sys
 from importlib.metadata import entry_points
 
 from wsi_vit import console
-from wsi_vit.cli import data, keeping, learning, looking, models
+from wsi_vit.cli import data, explaining, keeping, learning, looking, models
 from wsi_vit.cli.verbs import app
 from wsi_vit.errors import WsiVitError
 
-__all__ = ["app", "data", "keeping", "learning", "looking", "main", "models"]
+__all__ = ["app", "data", "explaining", "keeping", "learning", "looking", "main", "models"]
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from wsi_vit import console
-from wsi_vit.cli.verbs import Json, app, exit_on_lost, lost_of
+from wsi_vit.cli.verbs import Json, JsonLines, app, exit_on_lost, lost_of, told_at_once
 from wsi_vit.models.averaging import Average
 from wsi_vit.settings import Settings
 
@@ -91,9 +91,7 @@ def predict(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Tiles or pictures that go through at once.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON for each as it is finished.")
-    ] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Draw what a model sees: class maps of slides and pictures, overlays with a legend.
 
@@ -116,21 +114,10 @@ def predict(
         outcomes = pipeline.predict(
             model, paths, options=options, out=out, settings=Settings(), progress=progress
         )
-        done = [_told(item, as_json=as_json) for item in outcomes]
+        done = [told_at_once(item, as_json=as_json) for item in outcomes]
     if not (as_json or console.is_piped()):
         console.print_table([item.row() for item in done])
     exit_on_lost(lost_of(done))
-
-
-def _told(outcome: Any, *, as_json: bool) -> Any:
-    """Tell a program at once what became of one slide or picture."""
-    if as_json:
-        console.print_json_line(outcome)
-    elif console.is_piped() and outcome.result:
-        console.print_line(str(outcome.result))
-    elif console.is_piped():
-        console.warn(f"{outcome.slide_id}: {outcome.message}")
-    return outcome
 
 
 def _show_version(version: Any, *, as_json: bool) -> None:

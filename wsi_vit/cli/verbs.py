@@ -25,6 +25,10 @@ Data = Annotated[
 Start = Annotated[Path | None, typer.Option(help="Local folder of weights to start from.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one line of JSON for each as it is finished.")
+]
+
 
 def exit_on_lost(lost: list[str]) -> None:
     """End with exit code 3 and their names where something was quarantined."""
@@ -36,6 +40,17 @@ def exit_on_lost(lost: list[str]) -> None:
 def lost_of(outcomes: Any) -> list[str]:
     """Return the names of those that were quarantined."""
     return [item.slide_id for item in outcomes if item.state == "quarantined"]
+
+
+def told_at_once(outcome: Any, *, as_json: bool) -> Any:
+    """Tell a program at once what became of one slide or picture."""
+    if as_json:
+        console.print_json_line(outcome)
+    elif console.is_piped() and outcome.result:
+        console.print_line(str(outcome.result))
+    elif console.is_piped():
+        console.warn(f"{outcome.slide_id}: {outcome.message}")
+    return outcome
 
 
 def show_quality(report: Any) -> None:

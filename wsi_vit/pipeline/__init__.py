@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsi_vit.pipeline.checking import CheckOutcome, check_recipe
+    from wsi_vit.pipeline.explaining import ExplanationOptions, explain
     from wsi_vit.pipeline.learning import evaluate, evaluate_on, train, train_supervised
     from wsi_vit.pipeline.looking import Look, look
     from wsi_vit.pipeline.outcomes import (
+        ExplanationOutcome,
         ModelOutcome,
         PredictionOutcome,
         Progress,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckOutcome",
+    "ExplanationOptions",
+    "ExplanationOutcome",
     "Look",
     "ModelOutcome",
     "PredictionOptions",
@@ -55,6 +59,7 @@ __all__ = [
     "cohort_of",
     "evaluate",
     "evaluate_on",
+    "explain",
     "fetch_model",
     "listed_inputs",
     "listing_for",
@@ -77,9 +82,11 @@ __all__ = [
 
 _MODULES = {
     "checking": ["CheckOutcome", "check_recipe"],
+    "explaining": ["ExplanationOptions", "explain"],
     "learning": ["evaluate", "evaluate_on", "train", "train_supervised"],
     "looking": ["Look", "look"],
     "outcomes": [
+        "ExplanationOutcome",
         "ModelOutcome",
         "PredictionOutcome",
         "Progress",

@@ -89,6 +89,43 @@ class PredictionOutcome(Section):
         }
 
 
+class ExplanationOutcome(Section):
+    """What became of one slide or picture that was to be explained."""
+
+    slide_id: str
+    state: Literal["explained", "reused", "quarantined"]
+    reason: Reason | None = None
+    message: str = ""
+    source: Path
+    """The file that was explained."""
+    folder: Path | None = None
+    figure: Path | None = None
+    """The picture beside the map."""
+    map: Path | None = None
+    """The raw values, a NumPy file."""
+    record: Path | None = None
+    """The JSON that says what was explained with what, and how to read the map."""
+    method: str = ""
+    explained_class: str = ""
+    scores: dict[str, float] = Field(default_factory=dict)
+    """Of each class; of a slide the means over its tiles."""
+
+    @property
+    def result(self) -> Path | None:
+        """What the next program wants."""
+        return self.record
+
+    def row(self) -> dict[str, Any]:
+        """Return it as a row of a table."""
+        return {
+            "slide": self.slide_id,
+            "state": self.state,
+            "class": self.explained_class,
+            "method": self.method,
+            "where, or what to do": self.message or str(self.figure),
+        }
+
+
 class ModelOutcome(Section):
     """A registered version, and what was decided about it."""
 

@@ -69,13 +69,13 @@ def predict(
         CohortError: A cohort file has faults.
     """
     options = options or PredictionOptions()
-    applied = _placed(load_applied(fetch_model(reference, settings=settings)), settings)
+    applied = placed(load_applied(fetch_model(reference, settings=settings)), settings)
     applied = replace(applied, section=options.over(applied.section))
     if applied.tiles is None:
         yield from _predict_pictures(applied, inputs, out=out, progress=progress)
         return
-    slides = [found for path in inputs for found in _slides(path, options.mpp)]
-    _refuse_one_name([slide for slide, _ in slides])
+    slides = [found for path in inputs for found in slides_named(path, options.mpp)]
+    refuse_one_name([slide for slide, _ in slides])
     for slide, annotations in slides:
         yield _predict_slide(applied, slide, annotations=annotations, out=out, progress=progress)
 
@@ -107,7 +107,7 @@ def listed_inputs(inputs: Iterable[Path], listing: BinaryIO) -> list[Path]:
 
 def predict_row(model: Path, row: CohortRow, *, out: Path, settings: Settings) -> PredictionOutcome:
     """Predict one slide of a cohort with a model folder; a bad slide is quarantined."""
-    applied = _placed(_loaded(model, model_digest(model)), settings)
+    applied = placed(_loaded(model, model_digest(model)), settings)
     return _predict_slide(applied, SlideInput.of(row), annotations=row.annotations, out=out)
 
 
@@ -117,7 +117,7 @@ def _loaded(folder: Path, _digest: str) -> AppliedModel:
     return load_applied(folder)
 
 
-def _placed(applied: AppliedModel, settings: Settings) -> AppliedModel:
+def placed(applied: AppliedModel, settings: Settings) -> AppliedModel:
     """Move a model to the device that work is done on."""
     import torch
 
@@ -149,7 +149,7 @@ def _predict_slide(
             message=str(error),
             source=slide.path,
         )
-    folder = _named_link(out, slide.name, found.folder)
+    folder = named_link(out, slide.name, found.folder)
     outcome = PredictionOutcome(
         slide_id=slide.name,
         state="reused" if found.reused else "predicted",
@@ -182,12 +182,17 @@ def _compared(
     return write_comparison(found, slide, annotations, applied=applied, path=path)
 
 
-def _named_link(out: Path, name: str, folder: Path) -> Path:
-    """Point `out/<slide>` at its newest prediction, as people look for slides, not for digests."""
-    link, scratch = out / name, out / f".{name}.{os.getpid()}"
+def named_link(out: Path, name: str, folder: Path) -> Path:
+    """Point `out/name` at a result, as people look for slides, not for digests; return the way.
+
+    It is the folder itself where something else of that name is in the way.
+    """
+    link = out / name
+    scratch = link.with_name(f".{link.name}.{os.getpid()}")
     if link.exists() and not link.is_symlink():
         return folder
-    scratch.symlink_to(folder.relative_to(out), target_is_directory=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    scratch.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
     scratch.replace(link)
     return link
 
@@ -215,7 +220,7 @@ def _predict_pictures(
         )
 
 
-def _refuse_one_name(slides: Sequence[SlideInput]) -> None:
+def refuse_one_name(slides: Sequence[SlideInput]) -> None:
     """Refuse slides of one name: results are found by it, so one would hide the other."""
     paths: dict[str, Path] = {}
     for slide in slides:
@@ -227,7 +232,7 @@ def _refuse_one_name(slides: Sequence[SlideInput]) -> None:
             )
 
 
-def _slides(path: Path, mpp: float | None) -> Iterator[tuple[SlideInput, Path | None]]:
+def slides_named(path: Path, mpp: float | None) -> Iterator[tuple[SlideInput, Path | None]]:
     """Yield the slides that a path names, with their outlines: itself, a folder's or a cohort's."""
     if path.suffix != ".csv" and not path.is_dir():
         yield SlideInput(path, mpp=mpp, tissue_mask=tissue_beside(path)), None

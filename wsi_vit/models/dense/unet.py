@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
+import torch
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.dense.model import DenseModel
+from wsi_vit.models.attended import FeatureMaps
+from wsi_vit.models.dense.model import DenseModel, enlarged
 from wsi_vit.models.own_network import fill, read_own, write_own
 from wsi_vit.models.sections import UnetSection
 from wsi_vit.section import Section
@@ -95,6 +97,22 @@ class Unet(DenseModel):
         network = UnetNetwork(said.options, len(labels))
         fill(network, tensors, folder)
         return network
+
+    def feature_maps(self, images: Tensor) -> FeatureMaps:
+        """Return logits of uint8 images with the maps of the deepest level, (B, features, h, w).
+
+        They are where Vinogradova et al. (AAAI 2020) explain a U-Net: each of their places has seen
+        the most around it. Gradients reach them where autograd is on.
+        """
+        found: list[Tensor] = []
+        deepest = self.network.unet.get_submodule("down_4")
+        hook = deepest.register_forward_hook(lambda _module, _inputs, maps: found.append(maps))
+        pixels = self._pixels(images).requires_grad_(torch.is_grad_enabled())
+        try:
+            logits = enlarged(self.maps(pixels), *images.shape[-2:])
+        finally:
+            hook.remove()
+        return FeatureMaps(found[0], logits)
 
     def backbone(self) -> nn.Module:
         """Return nothing: no part is pretrained."""

@@ -1,0 +1,93 @@
+"""What picture and slide explanations share: their keys, their files, and testing a map."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsi_vit.explanation.faithfulness import Faithfulness, judge_map
+from wsi_vit.explanation.maps import Explainer
+from wsi_vit.explanation.record import FIGURE, MAP, RECORD, ExplanationRecord
+from wsi_vit.explanation.section import FaithfulnessSection
+from wsi_vit.models.pixels import fit_images
+from wsi_vit.prediction.applied import Pixels
+from wsi_vit.store import Artefact
+
+VERSION = 1
+STAGE = "explanation"
+_Record = TypeVar("_Record", bound=ExplanationRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation(Generic[_Record]):
+    """A finished explanation."""
+
+    artefact: Artefact
+    record: _Record
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.artefact.folder
+
+    @property
+    def reused(self) -> bool:
+        """Whether it had been made before."""
+        return self.artefact.reused
+
+    @property
+    def figure(self) -> Path:
+        """The picture beside the map."""
+        return self.folder / FIGURE
+
+    @property
+    def map(self) -> Path:
+        """The raw values."""
+        return self.folder / MAP
+
+
+def finished(artefact: Artefact, kind: type[_Record]) -> Explanation[_Record]:
+    """Return the explanation that an artefact holds."""
+    text = (artefact.folder / RECORD).read_text(encoding="utf-8")
+    return Explanation(artefact, kind.model_validate_json(text))
+
+
+def write_record(folder: Path, record: ExplanationRecord) -> None:
+    """Write explanation.json."""
+    text = record.model_dump_json(indent=2)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def facts_of(record: ExplanationRecord) -> dict[str, Any]:
+    """Return what the artefact's manifest says of it."""
+    scores = {item.name: item.score for item in record.classes}
+    return {"method": record.method, "class": record.explained_class, "scores": scores}
+
+
+def settings_of(explainer: Explainer, what: Any) -> dict[str, Any]:
+    """Return the settings that shape a result, with the method that was chosen."""
+    return explainer.section.shaping(what) | {"method": explainer.method}
+
+
+def judged(
+    explainer: Explainer,
+    image: Pixels,
+    importance: NDArray[np.floating],
+    class_id: int,
+    section: FaithfulnessSection,
+) -> Faithfulness:
+    """Return how a map of a picture (height, width, 3) does, on pixels of the model's input."""
+    model = explainer.applied.model
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    fitted = fit_images(pixels.to(explainer.applied.device), model.input_px)[0]
+
+    def score(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            scores = model.scores(images)[:, class_id]
+            return scores if scores.ndim == 1 else scores.mean((1, 2))
+
+    return judge_map(score, fitted, importance, section)
