@@ -38,12 +38,14 @@ class Unit:
 def allocate(units: Sequence[Unit], shares: Mapping[str, float], *, seed: int) -> dict[str, str]:
     """Return the part of each unit, by name.
 
-    Each part gets its share of the units to within one, and at least one; `shares` sums to 1.
+    Each part gets its share of the units to within one, and at least one; `shares` sums to 1. A
+    part of more than half is the one that is learnt from: it gets the rarest classes first.
 
     Raises:
         ValueError: There are fewer units than parts.
     """
     parts = list(shares)
+    learnt = np.array([share > 0.5 for share in shares.values()])
     if len(units) < len(parts):
         raise ValueError(f"{len(units)} units for {len(parts)} parts")
     quotas = _quotas(len(units), np.array([shares[part] for part in parts]))
@@ -52,12 +54,12 @@ def allocate(units: Sequence[Unit], shares: Mapping[str, float], *, seed: int) -
     best, least = None, np.inf
     for attempt in range(max(4, min(_ATTEMPTS, _EFFORT // len(units)))):
         placed = _dealt(units, quotas, f"{seed}:{attempt}")
-        unevenness = _unevenness(placed, presence, quotas)
+        unevenness = _unevenness(placed, presence, quotas, learnt)
         if unevenness < least - 1e-12:
             best, least = placed, unevenness
     assert best is not None
     if len(units) <= _MOST_TO_SWAP:
-        best = _swapped(best, presence, quotas)
+        best = _swapped(best, presence, quotas, learnt)
     return {unit.name: parts[index] for unit, index in zip(units, best, strict=True)}
 
 
@@ -92,13 +94,16 @@ def _dealt(units: Sequence[Unit], quotas: NDArray[np.int64], salt: str) -> NDArr
 
 
 def _unevenness(
-    placed: NDArray[np.int64], presence: NDArray[np.float64], quotas: NDArray[np.int64]
+    placed: NDArray[np.int64],
+    presence: NDArray[np.float64],
+    quotas: NDArray[np.int64],
+    learnt: NDArray[np.bool_],
 ) -> float:
     """Return how far the parts' shares of each class are from their quotas.
 
     A class that a part lacks although there are units enough to show it everywhere costs one more;
-    so does every class that a part of more than half the units lacks: it is the one that is learnt
-    from, and what it never shows cannot be learnt.
+    so does every class that a part which is `learnt` from lacks: what it never shows cannot be
+    learnt.
     """
     sums = np.zeros((len(quotas), presence.shape[1]))
     np.add.at(sums, placed, presence)
@@ -106,24 +111,26 @@ def _unevenness(
     seen = totals > 0
     gaps = np.abs(sums[:, seen] / totals[seen] - (quotas / quotas.sum())[:, None])
     enough = (presence > 0).sum(axis=0)[seen] >= len(quotas)
-    is_most = 2 * quotas > quotas.sum()
-    lacking = (sums[:, seen] == 0) & (enough | is_most[:, None])
+    lacking = (sums[:, seen] == 0) & (enough | learnt[:, None])
     return float((gaps**2).mean() + lacking.sum())
 
 
 def _swapped(
-    placed: NDArray[np.int64], presence: NDArray[np.float64], quotas: NDArray[np.int64]
+    placed: NDArray[np.int64],
+    presence: NDArray[np.float64],
+    quotas: NDArray[np.int64],
+    learnt: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
     """Exchange pairs of units between parts while that makes the classes more even."""
     totals = presence.sum(axis=0)
     shares = presence[:, totals > 0] / totals[totals > 0]
-    least = _unevenness(placed, presence, quotas)
+    least = _unevenness(placed, presence, quotas, learnt)
     for unit in list(range(len(placed))) * _PASSES:
         gain = _gains(unit, placed, shares, quotas)
         other = int(np.argmax(gain))
         trial = placed.copy()
         trial[[unit, other]] = placed[[other, unit]]
-        unevenness = _unevenness(trial, presence, quotas)
+        unevenness = _unevenness(trial, presence, quotas, learnt)
         if unevenness < least - 1e-9:
             placed, least = trial, unevenness
     return placed

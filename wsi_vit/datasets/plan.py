@@ -13,7 +13,7 @@ from wsi_vit.datasets.splits import AnySplit, Rows
 from wsi_vit.labels import LabelMap
 from wsi_vit.store import Artefact, Shape, Store, digest_of
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
