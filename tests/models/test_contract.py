@@ -343,6 +343,10 @@ class TestSegmenterWithTokenLearner(SegmenterContract):
     }
 
 
+class TestSegmenterWithAdapters(SegmenterContract):
+    section: ClassVar = {"tuning": {"lora_rank": 2}, "decoder": {"kind": "mask_transformer"}}
+
+
 class TestUnet(ModelContract):
     def make(self) -> Any:
         start = ConfigStart(options=TINY_UNET)
