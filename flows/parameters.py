@@ -16,12 +16,11 @@ RecipeFile = Annotated[str, Field(pattern=r"\.ya?ml$", description="A YAML path"
 Subset = Literal["ade20k", "sidewalk", "crack"]
 
 
-class TrainingParameters(Section, ABC):
-    """What every training flow is asked; each says in its own words where its data lie."""
+class RecipeParameters(Section, ABC):
+    """What every flow of a recipe is asked; each says in its own words where its data lie."""
 
     recipe: str
     start: Start
-    promotion: Promote
 
     @property
     @abstractmethod
@@ -42,6 +41,54 @@ class TrainingParameters(Section, ABC):
     def resolved(self) -> Recipe:
         """Return the recipe with the places that were named here."""
         return load_recipe(self.recipe).reading(self.place).starting_from(self.start)
+
+
+class TrainingParameters(RecipeParameters, ABC):
+    """What a flow is asked that ends in the registry."""
+
+    promotion: Promote
+
+
+class CompareParameters(RecipeParameters):
+    """A recipe with and without its TokenLearner."""
+
+    recipe: str = Field(
+        default="token_learner_digits", description="A recipe with a token_learner, or a YAML path"
+    )
+    data: Path | None = Field(
+        default=None, description="Cohort or folder of images; the recipe's own if absent"
+    )
+    start: Start = None
+    seeds: int = Field(default=5, ge=2, description="How often each side is trained")
+
+    @property
+    def place(self) -> Path | None:
+        """The data."""
+        return self.data
+
+
+class PretrainParameters(RecipeParameters):
+    """From slides without labels to weights that other recipes begin from."""
+
+    recipe: str = Field(
+        default="wsi_pretraining", description="A recipe of `kind: mae`, or a YAML path"
+    )
+    cohort: Path | None = Field(
+        default=None, description="cohort.csv, a folder of slides, or the folder of an image recipe"
+    )
+    start: Start = None
+
+    @field_validator("recipe")
+    @classmethod
+    def _pretrains(cls, value: str) -> str:
+        if load_recipe(value).task != "pretraining":
+            raise ValueError(f"{value} learns from labels; train-wsi is for it")
+        return value
+
+    @property
+    def place(self) -> Path | None:
+        """The cohort."""
+        return self.cohort
 
 
 class TrainParameters(TrainingParameters):

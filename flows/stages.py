@@ -16,7 +16,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import show_evaluation, show_pictures, show_slides
-from flows.parameters import TrainingParameters
+from flows.parameters import RecipeParameters, TrainingParameters
 from flows.progress import progress_of
 from flows.retries import AGAIN
 from wsi_vit import pipeline
@@ -37,20 +37,20 @@ TRAINING: dict[str, Any] = {
 
 
 @task(**AGAIN)
-def tile_slides(parameters: TrainingParameters, rows: list[CohortRow]) -> list[SlideOutcome]:
+def tile_slides(parameters: RecipeParameters, rows: list[CohortRow]) -> list[SlideOutcome]:
     """Cut a batch of slides into tiles and label them."""
     recipe, settings = parameters.resolved(), Settings()
     return [pipeline.tile_row(row, recipe=recipe, settings=settings) for row in rows]
 
 
 @task(**AGAIN)
-def build_dataset(parameters: TrainingParameters, outcomes: list[SlideOutcome]) -> Artefact:
+def build_dataset(parameters: RecipeParameters, outcomes: list[SlideOutcome]) -> Artefact:
     """Join the tiled slides, or read the folder of images, into one dataset."""
     return pipeline.build(parameters.resolved(), outcomes, settings=Settings())
 
 
 @task(cache_policy=NO_CACHE)
-def train(parameters: TrainingParameters, dataset: Path) -> Trained:
+def train(parameters: RecipeParameters, dataset: Path) -> Trained:
     """Fine-tune in a supervised process of its own; a cancelled run leaves a checkpoint."""
     return pipeline.train_supervised(
         parameters.resolved(), dataset, settings=Settings(), progress=progress_of("training")
@@ -101,7 +101,7 @@ def _reused(outcomes: Sequence[SlideOutcome], dataset: Artefact, trained: Traine
     return [name for name, reused in parts.items() if reused]
 
 
-def tile_cohort(parameters: TrainingParameters) -> list[SlideOutcome]:
+def tile_cohort(parameters: RecipeParameters) -> list[SlideOutcome]:
     """Tile every slide of a cohort side by side; an image recipe has none."""
     recipe = parameters.resolved()
     if recipe.source.kind != "cohort":

@@ -31,7 +31,7 @@ def made_up_examples(
     """Return images of noise with targets that fit the model's task."""
     rng = np.random.default_rng(7)
     size = (height or model.input_px, width or model.input_px)
-    shape = () if model.task == "classification" else size
+    shape = size if model.task == "segmentation" else ()
     return [
         Example(
             image=rng.integers(0, 256, (*size, 3), dtype=np.uint8),

@@ -13,7 +13,12 @@ from pydantic import ValidationError
 from flows import deployments, predict_wsi, runs, stages
 from flows.alone import End
 from flows.artifacts import slug
-from flows.parameters import Ade20kParameters, TrainAllParameters, TrainParameters
+from flows.parameters import (
+    Ade20kParameters,
+    PretrainParameters,
+    TrainAllParameters,
+    TrainParameters,
+)
 from flows.retries import is_passing
 from flows.side_by_side import Ran
 from flows.train_all import final_state
@@ -91,7 +96,7 @@ def test_a_short_name_is_made_whole_or_refused_with_those_there_are() -> None:
     assert deployments.full_name("train-wsi", None) == "train-wsi/local"
     assert deployments.full_name("train-wsi", "gpu") == "train-wsi/gpu"
     assert deployments.full_name("predict-wsi/gpu", "local") == "predict-wsi/gpu"
-    with pytest.raises(UsageError, match=r"Known: train-wsi/local, .*train-all/gpu, predict-wsi/"):
+    with pytest.raises(UsageError, match=r"Known: train-wsi/local, .*train-all/gpu, .*predict-w"):
         deployments.full_name("train", "local")
 
 
@@ -108,7 +113,12 @@ def test_each_flow_is_deployed_to_both_pools_from_an_entrypoint_that_exists() ->
 
     assert places == {
         (flow, pool, pool)
-        for flow in ("predict-wsi", *(f"train-{set_}" for set_ in ("wsi", *SETS, "all")))
+        for flow in (
+            "predict-wsi",
+            "compare-token-learner",
+            "pretrain-wsi",
+            *(f"train-{set_}" for set_ in ("wsi", *SETS, "all")),
+        )
         for pool in ("local", "gpu")
     }
 
@@ -118,6 +128,12 @@ def test_a_flow_refuses_an_unknown_recipe_and_an_unknown_word_early() -> None:
         TrainParameters(recipe="nonsense")
     with pytest.raises(ValidationError, match="promotion"):
         TrainParameters(promotion="always")  # type: ignore[arg-type]
+
+
+def test_pre_training_takes_no_recipe_that_learns_from_labels() -> None:
+    assert PretrainParameters().resolved().task == "pretraining"
+    with pytest.raises(ValidationError, match="learns from labels; train-wsi is for it"):
+        PretrainParameters(recipe="wsi_classification")
 
 
 def test_a_flow_reads_the_places_that_were_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from wsi_vit.models.sections import (
     AnyModel,
     ClassifierSection,
     EomtSection,
+    MaeSection,
     MaskFormerSection,
     SegformerSection,
     SegmenterSection,
@@ -94,6 +95,12 @@ def make(kind: str, seed: int) -> Any:
         start = ConfigStart(options=OURS)
         adapted = VitSection.model_validate({"start": start, "input_px": SIDE_PX, "tuning": tuning})
         return build_model(adapted, LABELS, "classification")
+    if kind == "masked vit":
+        decoder = {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
+        options = OURS | {"patch_px": 8}
+        start = ConfigStart(options=options)
+        masked = MaeSection.model_validate({"start": start, "input_px": SIDE_PX} | decoder)
+        return build_model(masked, LABELS, "pretraining")
     if kind == "our vit":
         learner = {"after_block": 1, "tokens": 2}
         options = {"drop_path": 0.3, "dropout": 0.1, "token_learner": learner}
@@ -134,7 +141,8 @@ def halves(count: int, *, masks: bool) -> Memory:
 
 
 @pytest.mark.parametrize(
-    "kind", ["vit", "our vit", "adapted vit", "maskformer", "mask2former", "eomt", *DENSE]
+    "kind",
+    ["vit", "our vit", "adapted vit", "masked vit", "maskformer", "mask2former", "eomt", *DENSE],
 )
 def test_real_models_resume_to_the_very_same_weights(kind: str, tmp_path: Path) -> None:
     masks = "vit" not in kind

@@ -87,6 +87,61 @@ def run(
     exit_on_lost(done.quarantined)
 
 
+@app.command()
+def pretrain(
+    recipe: RecipeName, cohort: Data = None, start: Start = None, as_json: Json = False
+) -> None:
+    """Learn first weights from slides or images that nobody has labelled.
+
+    Example: wsi-vit pretrain wsi_pretraining --cohort slides
+    """
+    from wsi_vit import pipeline
+    from wsi_vit.recipe import load_recipe
+
+    resolved = load_recipe(recipe).reading(cohort).starting_from(start)
+    with console.progress_bars() as progress:
+        done = pipeline.pretrain(resolved, settings=Settings(), progress=progress)
+    if as_json:
+        console.print_json(done)
+    else:
+        console.say(done.sentence)
+        _say_time(done.run)
+        console.say(f"Report: [bold]{done.report}[/bold]")
+        console.say(f"Begin from it: wsi-vit run RECIPE --start {done.weights}")
+    exit_on_lost(done.quarantined)
+
+
+@app.command()
+def compare(
+    recipe: RecipeName,
+    cohort: Data = None,
+    start: Start = None,
+    seeds: Annotated[int, typer.Option(min=2, help="How often each side is trained.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Train a recipe with and without its TokenLearner; compare accuracy, speed and memory.
+
+    Example: wsi-vit compare token_learner_digits
+    """
+    from wsi_vit import pipeline
+    from wsi_vit.evaluation.token_learner import words
+    from wsi_vit.recipe import load_recipe
+
+    resolved = load_recipe(recipe).reading(cohort).starting_from(start)
+    with console.progress_bars() as progress:
+        done = pipeline.compare_token_learner(
+            resolved, seeds=seeds, settings=Settings(), progress=progress
+        )
+    if as_json:
+        console.print_json(done)
+        return
+    console.say(done.sentence)
+    console.print_table([dict(row) for row in words.side_rows(done.comparison)])
+    console.say(words.how_tested(done.comparison))
+    console.say(words.how_measured(done.comparison))
+    console.say(f"Page: [bold]{done.page}[/bold]")
+
+
 def _say_time(run: Path) -> None:
     from wsi_vit.pipeline.timing import time_spent
 

@@ -142,14 +142,14 @@ def _image_facts(images: Sequence[SourceImage]) -> dict[str, Any]:
 
 
 def _slide_shard(item: SlideShards, labels: LabelMap, task: Task) -> Shard:
-    row, whole = item.row, item.tile_labels is None and task == "classification"
+    row = item.row
     return Shard(
         name=row.slide_id,
         pixels=item.tiles,
         pixels_file="tiles.arrow",
         labels=item.tile_labels,
         stain=item.stain,
-        own=slide_label(row.label, labels) if whole else None,
+        own=_own_class(item, labels, task),
         facts={
             "patient": row.patient,
             "site": row.site,
@@ -157,6 +157,14 @@ def _slide_shard(item: SlideShards, labels: LabelMap, task: Task) -> Shard:
             "word": row.label,
         },
     )
+
+
+def _own_class(item: SlideShards, labels: LabelMap, task: Task) -> int | None:
+    """Return the class that all tiles of a slide have; without labels it is the only one."""
+    if task == "pretraining":
+        return 0
+    whole = item.tile_labels is None and task == "classification"
+    return slide_label(item.row.label, labels) if whole else None
 
 
 def _ensured(plan: Plan) -> Artefact:

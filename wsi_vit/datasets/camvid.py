@@ -69,7 +69,7 @@ class CamVidSource(ImageSource):
 
     def unfit(self, task: Task) -> list[str]:
         """Return why it cannot serve a task: it has masks alone."""
-        return [] if task == "segmentation" else ["camvid has masks, and no classes of images"]
+        return [] if task != "classification" else ["camvid has masks, and no classes of images"]
 
     def names(self) -> Mapping[str, int]:
         """Return the ids of the 12 names, 0 sky to 11 unlabelled."""

@@ -5,7 +5,11 @@ from typing import Any
 
 from wsi_vit.cohort import SPLITS
 
-_TASKS = {"classification": "image-classification", "segmentation": "image-segmentation"}
+_TASKS = {
+    "classification": "image-classification",
+    "segmentation": "image-segmentation",
+    "pretraining": "image-feature-extraction",
+}
 PATIENTS = "patients"
 _SLIDE_TAGS = ("histopathology", "whole-slide-imaging")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))

@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Task = Literal["classification", "segmentation"]
-"""Whether an example's target is one class id, or a mask of them."""
+Task = Literal["classification", "segmentation", "pretraining"]
+"""Whether an example's target is one class id, a mask of them, or of no account (always 0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

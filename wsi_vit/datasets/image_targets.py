@@ -91,7 +91,9 @@ class TargetReader:
             faults.append(str(error))
         if isinstance(image.pixels, Absent):
             return Examined(None, tuple(f"{image.relative}: {fault}" for fault in faults))
-        if self.task == "segmentation":
+        if self.task == "pretraining":
+            target = 0  # of the one class there is, whatever the image shows
+        elif self.task == "segmentation":
             target = self._mask_target(image, size, faults)
         else:
             target = self.class_of(image)

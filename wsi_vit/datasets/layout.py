@@ -86,8 +86,8 @@ def shard_paths(folder: Path) -> list[Path]:
 def _own_labels(plan: Plan, folder: Path, index: int) -> Path:
     shard, path = plan.shards[index], folder / f"{index:06}.arrow"
     rows = len(open_stream(shard.path))
-    column = "label" if plan.task == "classification" else "mask"
-    value = shard.own if plan.task == "classification" else encoded(None)
+    column = "mask" if plan.task == "segmentation" else "label"
+    value = encoded(None) if plan.task == "segmentation" else shard.own
     write_stream(path, target_features(plan), [{column: [value] * rows}])
     return path
 

@@ -45,6 +45,7 @@ _COLUMNS = {
 _TARGETS = {
     "classification": "the class, see below",
     "segmentation": "PNG of class ids, of the image's size or of the mask's own; 255 is ignored",
+    "pretraining": "0: the images are not labelled",
 }
 
 

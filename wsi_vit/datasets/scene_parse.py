@@ -37,7 +37,9 @@ class SceneParseSource(ImageSource):
 
     def unfit(self, task: Task) -> list[str]:
         """Return why it cannot serve a task: it has masks alone."""
-        return [] if task == "segmentation" else ["scene_parse has masks, and no classes of images"]
+        return (
+            [] if task != "classification" else ["scene_parse has masks, and no classes of images"]
+        )
 
     def names(self) -> Mapping[str, int]:
         """Return ids by name, every synonym of `objectInfo150` that means one thing, and `other`.

@@ -52,7 +52,7 @@ class SegmentsSource(PathSource):
 
     def unfit(self, task: Task) -> list[str]:
         """Return why it cannot serve a task: it has masks alone."""
-        return [] if task == "segmentation" else ["segments has masks, and no classes of images"]
+        return [] if task != "classification" else ["segments has masks, and no classes of images"]
 
     def names(self) -> Mapping[str, int]:
         """Return the categories' ids by name, one higher where a category has the id 0."""

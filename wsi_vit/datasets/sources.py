@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wsi_vit.datasets.camvid import CamVidSource
+from wsi_vit.datasets.digits import DigitsSource
 from wsi_vit.datasets.folder import FolderSource, MaskRule
 from wsi_vit.datasets.hub import HubSource
 from wsi_vit.datasets.scene_parse import SceneParseSource
@@ -20,6 +21,7 @@ __all__ = [
     "AnySource",
     "CamVidSource",
     "CohortSource",
+    "DigitsSource",
     "FolderSource",
     "HubSource",
     "MaskRule",
@@ -42,7 +44,9 @@ class CohortSource(Section):
     """What happens to the stains of tiles when they are read; stored tiles are the scanner's."""
 
 
-AnyImageSource = FolderSource | HubSource | SceneParseSource | CamVidSource | SegmentsSource
+AnyImageSource = (
+    FolderSource | HubSource | SceneParseSource | CamVidSource | SegmentsSource | DigitsSource
+)
 """Images with labels, in one of the layouts that they come in."""
 
 AnySource = Annotated[CohortSource | AnyImageSource, Field(discriminator="kind")]

@@ -29,7 +29,7 @@ def count_targets(table: pa.Table, labels: LabelMap, task: Task) -> NDArray[np.i
             remedy=f"Label the tiles for {task}",
         )
     counts = np.zeros((len(table), len(labels) + 1), np.int64)
-    if task == "classification":
+    if task != "segmentation":
         ids = table[column].fill_null(-1).to_numpy()
         _refuse_strays(ids[ids >= len(labels)], labels)
         counts[np.flatnonzero(ids >= 0), ids[ids >= 0]] = 1

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WORDS = {
     "macro_f1": "macro-F1",
+    "explained": "variance explained",
     "mean_iou": "mean IoU",
     "mean_dice": "mean Dice",
     "mean_accuracy": "mean accuracy",

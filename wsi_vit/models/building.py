@@ -12,6 +12,7 @@ from wsi_vit.models.eomt import Eomt
 from wsi_vit.models.maskformer import MaskFormer
 from wsi_vit.models.network import NetworkModel
 from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from wsi_vit.models.pretraining.mae import Mae
 from wsi_vit.models.sections import AnyModel
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.models.vit.model import Vit
@@ -22,6 +23,7 @@ _KINDS: dict[Task, tuple[str, str]] = {
         "one class a pixel",
         "`kind: segmenter`, `eomt`, `maskformer`, `segformer` or `unet`",
     ),
+    "pretraining": ("weights to begin from, and no classes", "`kind: mae`"),
 }
 """What models of a task give, and what they are called in a recipe."""
 
@@ -33,6 +35,7 @@ _MODELS: dict[str, type[NetworkModel]] = {
     "segmenter": Segmenter,
     "unet": Unet,
     "segformer": Segformer,
+    "mae": Mae,
 }
 
 

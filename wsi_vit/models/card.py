@@ -11,7 +11,11 @@ from wsi_vit.models.network import NetworkModel
 from wsi_vit.section import Section
 
 _SLIDE_TAGS = ("pathology", "whole-slide-imaging")
-_PIPELINES = {"classification": "image-classification", "segmentation": "image-segmentation"}
+_PIPELINES = {
+    "classification": "image-classification",
+    "segmentation": "image-segmentation",
+    "pretraining": "image-feature-extraction",
+}
 RESEARCH_ONLY = (
     "For research. Not a medical device: it must not decide about a patient, "
     "and a pathologist must see what it says."
@@ -25,6 +29,10 @@ scores = model.scores(images)          # uint8 (B, 3, H, W) -> {shape}
 ```
 
 A folder of images, or slides, from the command line: `wsi-vit predict model PATH --out results`.
+{theirs}
+"""
+_BEGIN = """Fine-tune from it: `wsi-vit run RECIPE --start model`, with a recipe of `kind: vit`,
+`segmenter` or `classifier`. It says nothing of an image by itself.
 {theirs}
 """
 _THEIRS = """transformers reads the network alone, without our preprocessing:
@@ -167,9 +175,11 @@ def _data(facts: CardFacts) -> str:
 
 
 def _use(model: NetworkModel) -> str:
-    shape = "(B, classes)" if model.task == "classification" else "(B, classes, H, W)"
     theirs = model.transformers_class
     said = _THEIRS.format(network=theirs) if theirs else _OURS_ALONE
+    if model.task == "pretraining":
+        return _BEGIN.format(theirs=said).rstrip()
+    shape = "(B, classes)" if model.task == "classification" else "(B, classes, H, W)"
     return _USE.format(shape=shape, theirs=said).rstrip()
 
 

@@ -76,7 +76,7 @@ def _image_side(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 def _target_side(example: Example, task: Task, side_px: int) -> NDArray[np.uint8]:
     target = np.asarray(example.target)
-    expected = () if task == "classification" else example.image.shape[:2]
+    expected = example.image.shape[:2] if task == "segmentation" else ()
     if target.shape != expected:
         raise ModelError(
             f"A target does not fit the task {task}",

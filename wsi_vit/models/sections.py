@@ -4,9 +4,9 @@ What a model is made of is said here, in plain values; `building` makes it. So a
 slides are tiled, without torch.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsi_vit.datasets.example import Task
 from wsi_vit.models.section import ModelSection
@@ -194,6 +194,35 @@ class SegformerSection(DenseSection):
     input_px: int = Field(default=512, ge=STEP_PX, le=4096, multiple_of=STEP_PX)
 
 
+class MaeSection(EncoderSection):
+    """Our own Vision Transformer, pre-trained on images without labels (He et al. 2022).
+
+    A share of an image's patches is hidden; what they show is to be drawn from the rest.
+    """
+
+    task: ClassVar[Task] = "pretraining"
+    kind: Literal["mae"] = "mae"
+    start: Start = ConfigStart()
+    """From random weights, or from a ViT's that are to be trained further."""
+    input_px: int = Field(default=224, ge=16, le=4096)
+    hidden_share: float = Field(default=0.75, gt=0, lt=1)
+    """Share of the patches that is hidden; the encoder's cost falls with it."""
+    decoder_width: int = Field(default=512, ge=4, multiple_of=4)
+    decoder_depth: int = Field(default=4, ge=1)
+    """Blocks; the paper (table 1) finds no loss for fine-tuning with fewer than eight."""
+    decoder_heads: int = Field(default=16, ge=1)
+    token_learner: None = None
+    """None: what is learnt must be of every patch."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_decoder(self) -> Self:
+        if self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                f"decoder_width {self.decoder_width} is not shared by {self.decoder_heads} heads"
+            )
+        return self
+
+
 AnyModel = Annotated[
     ClassifierSection
     | VitSection
@@ -201,7 +230,8 @@ AnyModel = Annotated[
     | EomtSection
     | SegmenterSection
     | UnetSection
-    | SegformerSection,
+    | SegformerSection
+    | MaeSection,
     Field(discriminator="kind"),
 ]
 """The `model` part of a recipe."""

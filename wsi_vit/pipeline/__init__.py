@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsi_vit.pipeline.checking import CheckOutcome, check_recipe
+    from wsi_vit.pipeline.comparing import compare_token_learner, judge_token_learner, side_of
     from wsi_vit.pipeline.explaining import ExplanationOptions, explain
     from wsi_vit.pipeline.learning import evaluate, evaluate_on, train, train_supervised
     from wsi_vit.pipeline.looking import Look, look
     from wsi_vit.pipeline.outcomes import (
+        SIDES,
+        ComparisonOutcome,
         ExplanationOutcome,
         ModelOutcome,
         PredictionOutcome,
+        PretrainingOutcome,
         Progress,
         RunOutcome,
+        SideName,
         SlideOutcome,
         Trained,
     )
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
         predict,
         predict_row,
     )
+    from wsi_vit.pipeline.pretraining import evaluate_pretraining, pretrain
     from wsi_vit.pipeline.publishing import listing_for, publish
     from wsi_vit.pipeline.quality import QualityReport, check_quality, tiled_quality
     from wsi_vit.pipeline.registering import Promotion, models, promote, register, rollback
@@ -40,39 +46,48 @@ if TYPE_CHECKING:
     from wsi_vit.pipeline.tiling import build, cohort_of, tile_cohort, tile_row
 
 __all__ = [
+    "SIDES",
     "CheckOutcome",
+    "ComparisonOutcome",
     "ExplanationOptions",
     "ExplanationOutcome",
     "Look",
     "ModelOutcome",
     "PredictionOptions",
     "PredictionOutcome",
+    "PretrainingOutcome",
     "Progress",
     "Promotion",
     "QualityReport",
     "RunOutcome",
+    "SideName",
     "SlideOutcome",
     "Trained",
     "build",
     "check_quality",
     "check_recipe",
     "cohort_of",
+    "compare_token_learner",
     "evaluate",
     "evaluate_on",
+    "evaluate_pretraining",
     "explain",
     "fetch_model",
+    "judge_token_learner",
     "listed_inputs",
     "listing_for",
     "look",
     "models",
     "predict",
     "predict_row",
+    "pretrain",
     "promote",
     "publish",
     "register",
     "rollback",
     "run_recipe",
     "show_augmentation",
+    "side_of",
     "tile_cohort",
     "tile_row",
     "tiled_quality",
@@ -82,19 +97,25 @@ __all__ = [
 
 _MODULES = {
     "checking": ["CheckOutcome", "check_recipe"],
+    "comparing": ["compare_token_learner", "judge_token_learner", "side_of"],
     "explaining": ["ExplanationOptions", "explain"],
     "learning": ["evaluate", "evaluate_on", "train", "train_supervised"],
     "looking": ["Look", "look"],
     "outcomes": [
+        "SIDES",
+        "ComparisonOutcome",
         "ExplanationOutcome",
         "ModelOutcome",
         "PredictionOutcome",
+        "PretrainingOutcome",
         "Progress",
         "RunOutcome",
+        "SideName",
         "SlideOutcome",
         "Trained",
     ],
     "predicting": ["PredictionOptions", "fetch_model", "listed_inputs", "predict", "predict_row"],
+    "pretraining": ["evaluate_pretraining", "pretrain"],
     "publishing": ["listing_for", "publish"],
     "quality": ["QualityReport", "check_quality", "tiled_quality"],
     "registering": ["Promotion", "models", "promote", "register", "rollback"],

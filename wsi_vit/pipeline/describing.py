@@ -6,6 +6,7 @@ from pathlib import Path
 from wsi_vit.datasets.card import PATIENTS
 from wsi_vit.datasets.reading import TrainingSet
 from wsi_vit.datasets.sources import CohortSource, HubSource
+from wsi_vit.evaluation.pretraining.records import PretrainingEvaluation
 from wsi_vit.evaluation.records import Evaluation, Score
 from wsi_vit.evaluation.report import About
 from wsi_vit.evaluation.units import so_many
@@ -44,6 +45,23 @@ def about_run(place: RunPlace, data: TrainingSet) -> About:
 
 def write_card(place: RunPlace, data: TrainingSet, found: Evaluation) -> Path:
     """Write `model/card.md` with the figures of an evaluation."""
+    return _write_card(place, data, found, _metrics(found))
+
+
+def write_pretraining_card(
+    place: RunPlace, data: TrainingSet, found: PretrainingEvaluation
+) -> Path:
+    """Write `model/card.md` with the errors of a pre-trained model."""
+    scores = (found.error, found.mean_colour, found.gain)
+    return _write_card(place, data, found, {score.name: _figure(score) for score in scores})
+
+
+def _write_card(
+    place: RunPlace,
+    data: TrainingSet,
+    found: Evaluation | PretrainingEvaluation,
+    metrics: Mapping[str, Figure],
+) -> Path:
     start, source = place.recipe.model.start, place.recipe.source
     facts = CardFacts(
         name=f"wsi-vit-{place.recipe.name}",
@@ -55,7 +73,7 @@ def write_card(place: RunPlace, data: TrainingSet, found: Evaluation) -> Path:
         hub_dataset=source.id if isinstance(source, HubSource) else None,
         unit=data.unit,
         estimate=found.estimate,
-        metrics=_metrics(found),
+        metrics=metrics,
         limits=(*found.warnings, *data.warnings),
     )
     path = place.model / "card.md"
@@ -68,7 +86,8 @@ def _command(recipe: Recipe) -> str:
     source = recipe.source
     data = source.cohort if isinstance(source, CohortSource) else source.root
     start = recipe.model.start
-    parts = [f"wsi-vit run {recipe.name}", f"--cohort {data.name}" if data else ""]
+    verb = "pretrain" if recipe.task == "pretraining" else "run"
+    parts = [f"wsi-vit {verb} {recipe.name}", f"--cohort {data.name}" if data else ""]
     parts.append(f"--start {start.path.name}" if isinstance(start, FolderStart) else "")
     return " ".join(part for part in parts if part)
 
@@ -95,9 +114,12 @@ def _base(recipe: Recipe) -> str:
 
 
 def _summary(recipe: Recipe, unit: str) -> str:
+    kind = "histology images" if unit == PATIENTS else "images"
+    if recipe.task == "pretraining":
+        return f"Weights to begin from, learnt from {kind} that nobody labelled."
     names = ", ".join(name for name in recipe.labels.names if name != recipe.labels.background)
     verb = "Tells apart" if recipe.task == "classification" else "Outlines"
-    return f"{verb} {names} in {'histology ' if unit == PATIENTS else ''}images."
+    return f"{verb} {names} in {kind}."
 
 
 def _metrics(found: Evaluation) -> Mapping[str, Figure]:

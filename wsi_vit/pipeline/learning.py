@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wsi_vit.datasets.check import check_labels
 from wsi_vit.datasets.reading import TrainingSet, open_dataset
-from wsi_vit.errors import StoreError
+from wsi_vit.errors import RecipeError, StoreError
 from wsi_vit.evaluation.evaluate import evaluate_model, evaluate_run
 from wsi_vit.evaluation.records import Evaluation, read_evaluation
 from wsi_vit.evaluation.report import write_report
@@ -92,9 +92,18 @@ def evaluate(run: Path, *, settings: Settings, progress: Progress = silent) -> E
 
     The manifest comes last and commits the run. A run that is committed, with the very evaluation
     settings asked for, is read and not measured again.
+
+    Raises:
+        RecipeError: The run pre-trained.
     """
     place = RunPlace(run.resolve())
     recipe = place.recipe
+    if recipe.task == "pretraining":
+        raise RecipeError(
+            "This run pre-trained: its model tells no classes apart",
+            got=recipe.name,
+            remedy=f"Use `wsi-vit pretrain {recipe.name}`, which measures what it draws",
+        )
     if _is_measured(place, recipe):
         return read_evaluation(place.folder / "metrics.json")
     data, model = open_dataset(place.dataset), load_model(place.model)

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from wsi_vit.errors import Reason
+from wsi_vit.evaluation.token_learner.records import CHART, PAGE, Comparison
 from wsi_vit.section import Section
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done (`stage: detail`), how much of it is done, and how much there is."""
+
+SideName = Literal["without", "learner"]
+"""The sides of a comparison: a recipe without its TokenLearner, and with it."""
+
+SIDES: tuple[SideName, ...] = get_args(SideName)
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -164,3 +170,42 @@ class RunOutcome(Section):
     quarantined: list[str]
     contact_sheets: list[Path] = Field(default_factory=list)
     """The slides on pages, those first that somebody should look at; none without slides."""
+
+
+class PretrainingOutcome(Section):
+    """What a pre-training came to."""
+
+    run: Path
+    sentence: str
+    """How well it draws what it was not shown."""
+    quarantined: list[str]
+    contact_sheets: list[Path] = Field(default_factory=list)
+
+    @property
+    def weights(self) -> Path:
+        """The folder that other recipes begin from."""
+        return self.run / "model"
+
+    @property
+    def report(self) -> Path:
+        """What a person opens."""
+        return self.run / "report.html"
+
+
+class ComparisonOutcome(Section):
+    """A comparison, and where it lies."""
+
+    folder: Path
+    sentence: str
+    reused: bool
+    comparison: Comparison
+
+    @property
+    def page(self) -> Path:
+        """What a person opens."""
+        return self.folder / PAGE
+
+    @property
+    def chart(self) -> Path:
+        """Accuracy against speed."""
+        return self.folder / CHART

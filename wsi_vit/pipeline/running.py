@@ -1,5 +1,6 @@
 """The whole main job in one process, without an orchestrator."""
 
+from wsi_vit.errors import RecipeError
 from wsi_vit.evaluation.words import headline_sentence
 from wsi_vit.pipeline.learning import evaluate, train
 from wsi_vit.pipeline.outcomes import Progress, RunOutcome, silent
@@ -20,8 +21,15 @@ def run_recipe(
     """Tile, build, train, evaluate and register; what is there already is not done again.
 
     Raises:
+        RecipeError: The recipe pre-trains, which has no classes to judge and registers nothing.
         WsiVitError: Whatever stops the job; what was finished before stays.
     """
+    if recipe.task == "pretraining":
+        raise RecipeError(
+            "This recipe pre-trains: there are no classes to judge, and nothing to register",
+            got=recipe.name,
+            remedy=f"Use `wsi-vit pretrain {recipe.name}`",
+        )
     outcomes = tile_cohort(recipe, settings=settings, progress=progress)
     sheets = tiled_quality(recipe, outcomes, settings=settings).sheets if outcomes else ()
     dataset = build(recipe, outcomes, settings=settings)

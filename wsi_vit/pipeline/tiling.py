@@ -109,13 +109,14 @@ def build(recipe: Recipe, outcomes: Sequence[SlideOutcome], *, settings: Setting
 
 def _labelled(row: CohortRow, tiles: Artefact, *, recipe: Recipe, store: Store) -> Artefact | None:
     assert isinstance(recipe.source, CohortSource)
-    if row.annotations is None:
+    task = recipe.task
+    if row.annotations is None or task == "pretraining":
         return None
     return label_tiles(
         tiles,
         row.annotations,
         labels=recipe.labels,
-        task=recipe.task,
+        task=task,
         section=recipe.source.labelling,
         store=store,
     )

@@ -17,8 +17,14 @@ _MOST_WORKERS = 8
 Reading = Literal["random", "streaming"]
 """How the order of an epoch treats the places of images in their files."""
 
-Metric = Literal["macro_f1", "mean_iou"]
+Metric = Literal["macro_f1", "mean_iou", "explained"]
 """What the best epoch is chosen by."""
+
+_METRICS: dict[Task, Metric] = {
+    "classification": "macro_f1",
+    "segmentation": "mean_iou",
+    "pretraining": "explained",
+}
 
 
 class TrainingSection(Section):
@@ -96,4 +102,4 @@ class TrainingSection(Section):
 
 def selection_metric(task: Task) -> Metric:
     """Return what the best epoch of a task is chosen by."""
-    return "macro_f1" if task == "classification" else "mean_iou"
+    return _METRICS[task]

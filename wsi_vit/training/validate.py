@@ -58,13 +58,19 @@ def validate(
 def summarise(counts: Counts, *, loss: float, model: Model) -> Validation:
     """Make the record of a pass; the background of the label map is left out of mean IoU."""
     metric = selection_metric(model.task)
-    value = metric_value(metric, counts, model.labels)
+    value = metric_value(metric, counts, model.labels, loss=loss)
     table = tuple(tuple(int(item) for item in row) for row in counts)
     return Validation(loss=loss, metric=metric, value=value, counts=table)
 
 
-def metric_value(metric: Metric, counts: Counts, labels: LabelMap) -> float | None:
-    """Return the metric that selects the best epoch; None where no class is present."""
+def metric_value(metric: Metric, counts: Counts, labels: LabelMap, *, loss: float) -> float | None:
+    """Return the metric that selects the best epoch; None where no class is present.
+
+    Of pre-training it is the share of the hidden patches' variance that is predicted: 1 less the
+    loss, whose targets have variance 1.
+    """
+    if metric == "explained":
+        return 1.0 - loss
     found = macro_f1(counts) if metric == "macro_f1" else mean_iou(counts, labels.background_id)
     return None if np.isnan(found) else float(found)
 

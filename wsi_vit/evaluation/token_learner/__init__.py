@@ -1,0 +1,1 @@
+"""A recipe with its TokenLearner beside the same without it: what it saves, what it costs."""

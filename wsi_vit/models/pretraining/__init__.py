@@ -1,0 +1,1 @@
+"""Learning from images that nobody has labelled."""

@@ -1,0 +1,236 @@
+"""Pre-training our own Vision Transformer on images without labels, as a masked autoencoder.
+
+What is saved is a ViT that fine-tuning begins from (`start: {kind: folder}` of any kind that takes
+one), with the decoder beside it, which nothing else reads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsi_vit.errors import ModelError
+from wsi_vit.labels import LabelMap
+from wsi_vit.models.model import Batch
+from wsi_vit.models.network import NetworkModel
+from wsi_vit.models.own_network import fill, write_own
+from wsi_vit.models.pixels import refuse_odd_images
+from wsi_vit.models.preprocessing import Preprocessing
+from wsi_vit.models.pretraining.autoencoder import (
+    Decoder,
+    Hidden,
+    MaskedEncoder,
+    Patches,
+    draw_hidden,
+    hidden_error,
+    image_of,
+    normalised,
+    patches_of,
+    seen_colour,
+)
+from wsi_vit.models.sections import MaeSection
+from wsi_vit.models.vit.architecture import Architecture, drawn_architecture, said_by
+from wsi_vit.models.vit.beginning import (
+    MODEL_TYPE,
+    OwnConfig,
+    encoder_alone,
+    fitted,
+    is_own,
+    new_encoder,
+    pretrained_parts,
+    read_ours,
+    read_theirs,
+)
+from wsi_vit.models.vit.forms import form_of
+from wsi_vit.models.vit.transformer import VisionTransformer, sincos_positions
+from wsi_vit.models.vit.weights import transformers_class, write_as_transformers
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """Images, what was hidden of them, and what was drawn in its place."""
+
+    drawn: Tensor
+    """uint8 (B, 3, H, W): visible patches as they are, hidden ones as predicted.
+
+    A prediction has no brightness and no contrast of its own (its target is normalised): each
+    hidden patch is given those of the truth, as in the figures of the paper."""
+    mask: Tensor
+    """Whether a pixel was hidden, bool (B, H, W)."""
+    error: Tensor
+    """Mean squared error of normalised hidden patches, (B,) float32."""
+    mean_colour_error: Tensor
+    """The same of one colour for all hidden patches: the mean of the visible ones, (B,) float32.
+    A brightness in the place of the colour would err by 1."""
+
+
+class Mae(NetworkModel):
+    """A masked autoencoder (He et al. 2022); it has no use for targets."""
+
+    section: MaeSection
+    network: MaskedEncoder
+
+    def __init__(
+        self,
+        network: MaskedEncoder,
+        *,
+        section: MaeSection,
+        labels: LabelMap,
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
+        self._made = network.encoder.architecture
+        self.decoder = Decoder(
+            self._made,
+            width=section.decoder_width,
+            depth=section.decoder_depth,
+            heads=section.decoder_heads,
+        )
+        # Fixed, as the authors have them: what is learnt must not lean on where a patch lies.
+        self._asleep = {id(network.encoder.embedding.positions)}
+        network.encoder.embedding.positions.requires_grad_(False)  # noqa: FBT003
+
+    @staticmethod
+    def drawn(section: MaeSection, options: Mapping[str, Any], labels: LabelMap) -> MaskedEncoder:  # noqa: ARG004
+        """Return an encoder of random weights, whose positions are sines and cosines."""
+        network = _network(drawn_architecture(options, section), section)
+        embedding, made = network.encoder.embedding, network.encoder.architecture
+        places = sincos_positions(made.grid, made.grid, made.width)
+        with torch.no_grad():
+            embedding.positions[:, made.placed :] = places.to(embedding.positions)
+            embedding.positions[:, : made.placed] = 0
+        return network
+
+    @staticmethod
+    def begun(section: MaeSection, folder: Path, labels: LabelMap) -> MaskedEncoder:
+        """Return a checkpoint's encoder, to be trained further on images of one's own."""
+        return _filled(section, folder, labels)
+
+    @staticmethod
+    def restored(section: MaeSection, folder: Path, labels: LabelMap) -> MaskedEncoder:
+        """Return the encoder of a model that was saved; its decoder is loaded as a head is."""
+        return _filled(section, folder, labels)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean squared error of normalised hidden patches, a scalar.
+
+        In training another part of each image is hidden each time; in evaluation what is hidden
+        follows from the image's pixels, so that a loss is the same every time.
+        """
+        images = batch["images"]
+        return self._error(self._pixels(images), self._hidden(images)).mean()
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """Return (B, classes) float32, all alike: it tells no classes apart."""
+        refuse_odd_images(images)
+        return self._mean.new_full((len(images), len(self.labels)), 1 / len(self.labels))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Reconstruction:
+        """Hide parts of uint8 images (B, 3, H, W) and draw them from the rest."""
+        pixels, hidden = self._pixels(images), self._hidden(images)
+        predicted, wanted = self._predicted(pixels, hidden), self._wanted(pixels)
+        side, rows = self._made.patch_px, self._made.grid
+        drawn = predicted.float() * wanted.deviation + wanted.mean
+        patches = torch.where(hidden.mask[..., None], drawn, patches_of(pixels, side))
+        shown = image_of(patches, side, rows) * self._std + self._mean
+        cells = hidden.mask.unflatten(1, (rows, rows))
+        return Reconstruction(
+            drawn=shown.round().clamp(0, 255).to(torch.uint8),
+            mask=cells.repeat_interleave(side, 1).repeat_interleave(side, 2),
+            error=hidden_error(predicted, wanted.values, hidden.mask),
+            mean_colour_error=hidden_error(
+                seen_colour(wanted.values, hidden), wanted.values, hidden.mask
+            ),
+        )
+
+    def backbone(self) -> nn.Module:
+        """Return the encoder."""
+        return pretrained_parts(self.network.encoder)
+
+    @property
+    def architecture(self) -> str:
+        """What the network is called: what its encoder is."""
+        return self._form or MODEL_TYPE
+
+    @property
+    def transformers_class(self) -> str | None:
+        """The class of transformers that reads the saved encoder, if there is one."""
+        return transformers_class(self._bare(), self._form) if self._form else None
+
+    def write_network(self, folder: Path) -> None:
+        """Write the encoder: config.json and model.safetensors, as transformers where it can."""
+        if self._form:
+            write_as_transformers(self._bare(), folder, self.labels)
+        else:
+            said = OwnConfig(architecture=self._made)
+            write_own(self.network, folder, self.labels, model_type=MODEL_TYPE, config=said)
+
+    def own_head(self) -> nn.Module | None:
+        """Return the decoder, which is saved beside the encoder."""
+        return self.decoder
+
+    def _error(self, pixels: Tensor, hidden: Hidden) -> Tensor:
+        wanted = self._wanted(pixels).values
+        return hidden_error(self._predicted(pixels, hidden), wanted, hidden.mask)
+
+    def _predicted(self, pixels: Tensor, hidden: Hidden) -> Tensor:
+        return self.decoder(self.network(pixels, hidden.visible), hidden.visible)
+
+    def _wanted(self, pixels: Tensor) -> Patches:
+        return normalised(patches_of(pixels.float(), self._made.patch_px))
+
+    def _hidden(self, images: Tensor) -> Hidden:
+        count, device = self._made.grid**2, self._mean.device
+        if self.training:
+            noise = torch.rand(len(images), count, device=device)
+        else:
+            seeds = images.flatten(1).sum(1, dtype=torch.int64).tolist()
+            noise = torch.stack(
+                [torch.rand(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            )
+        return draw_hidden(noise.to(device), self.section.hidden_share)
+
+    def _bare(self) -> VisionTransformer:
+        """Return the encoder as a network without a head that transformers would know."""
+        with torch.device("meta"):  # draws no random numbers: saving changes no run
+            return VisionTransformer(self.network.encoder, classes=1, pool="mean")
+
+    def _frozen(self) -> set[int]:
+        return self._asleep
+
+    @property
+    def _form(self) -> str | None:
+        return form_of(self._made, None)
+
+
+def _network(architecture: Architecture, section: MaeSection) -> MaskedEncoder:
+    if architecture.step_px != architecture.patch_px:
+        raise ModelError(
+            "Patches that overlap cannot be hidden: their neighbours show what is in them",
+            got=f"stride_px {architecture.step_px} of patches of {architecture.patch_px} px",
+            remedy="Leave `stride_px` away, and begin from a ViT whose patches do not overlap",
+        )
+    if architecture.grid < 2:
+        raise ModelError(
+            "There is only one patch, so that nothing could be seen or nothing hidden",
+            got=f"input_px {section.input_px}, patches of {architecture.patch_px} px",
+            remedy="Choose a larger `input_px`",
+        )
+    return MaskedEncoder(new_encoder(architecture, section, pool="mean"))
+
+
+def _filled(section: MaeSection, folder: Path, labels: LabelMap) -> MaskedEncoder:
+    """Return an encoder with a checkpoint's tensors, its positions interpolated to the input."""
+    if is_own(folder):
+        said, tensors = read_ours(folder, section)
+        made_for, tensors = said.architecture, encoder_alone(tensors)
+    else:
+        made_for, tensors = read_theirs(folder, labels)
+    network = _network(said_by(made_for, section), section)
+    fill(network, fitted(tensors, made_for, network.encoder.architecture), folder)
+    return network
