@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ebhi import FOLDS, Bench, dataset_of, recipe_of
-from benchmarks.paired import SEED
+from benchmarks.paired import SEED, as_tensor
 from benchmarks.telling import options, tell
 from wsi_vit.models.anomaly.section import AnomalySection
 
@@ -53,7 +53,8 @@ def known_of(model: Any, examples: Any) -> Any:
     seen, classes = [], []
     for start in range(0, len(examples), 32):
         batch = examples.__getitems__(range(start, min(start + 32, len(examples))))
-        seen.append(model.features(model.collate(batch)["images"]))
+        # Not collated by the model: that refuses a class which it does not know.
+        seen.append(model.features(as_tensor([example.image for example in batch])))
         classes += [int(example.target) for example in batch]
     return Known(features=torch.cat(seen), classes=np.array(classes), patients=examples.patients)
 
