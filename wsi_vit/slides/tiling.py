@@ -34,8 +34,9 @@ _CUT = 8
 _COPIED = 256
 """Tiles that a thread copies at a time; they are written as one batch, whose share is then small.
 """
-_AHEAD = 2
-"""Chunks in work a thread: enough to keep all busy, little enough to hold few tiles."""
+_TILES_AHEAD = 32
+"""Tiles that are cut before they are wanted, a thread: enough to keep all busy. Of copied tiles,
+which take next to no time, there are never more than two chunks a thread."""
 
 
 def tile_slide(
@@ -120,7 +121,7 @@ def _write(
     count = len(cutter.plan.regions)
     spans = [range(first, min(first + way.size, count)) for first in range(0, count, way.size)]
     # Closed before the slide is: a thread that still reads a closed slide takes the process down.
-    with closing(_in_order(way.work, spans)) as chunks:
+    with closing(_in_order(way, spans)) as chunks:
         write_shard(path, _pieces(chunks, spans, tally, progress), places_only=way.places_only)
     return tally, verify if tally.copied or way.places_only else None
 
@@ -143,15 +144,16 @@ def _way_of(cutter: Cutter, verify: Literal["sample", "every"]) -> _Way:
     return _Way(cutter.cut, _CUT) if copier is None else _Way(copier.copy, _COPIED)
 
 
-def _in_order(work: Callable[[range], Chunk], spans: list[range]) -> Generator[Chunk]:
+def _in_order(way: _Way, spans: list[range]) -> Generator[Chunk]:
     """Do the spans on several threads; yield them in order, holding few at a time."""
     threads = worker_count()
+    most = threads * max(2, _TILES_AHEAD // way.size)
     pending: deque[Future[Chunk]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="tiles") as pool:
         try:
             for span in spans:
-                pending.append(pool.submit(work, span))
-                if len(pending) >= threads * _AHEAD:
+                pending.append(pool.submit(way.work, span))
+                if len(pending) >= most:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

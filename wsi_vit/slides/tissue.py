@@ -75,6 +75,8 @@ class TissueMask:
 
     def unreadable(self, regions: Sequence[Region]) -> NDArray[np.float64]:
         """Return the share of each region whose overview could not be read."""
+        if not self.is_unreadable.any():
+            return np.zeros(len(regions))
         return share_of(self.is_unreadable, self.base_px_per_cell, boxes_of(regions))
 
 
@@ -115,9 +117,12 @@ def _stained(
 def _above(
     pixels: NDArray[np.uint8], glass: NDArray[np.float32], section: TissueSection, sigma: float
 ) -> NDArray[np.bool_]:
-    light = np.minimum(pixels / glass, 1.0).astype(np.float32)
-    light = ndimage.gaussian_filter(light, (sigma, sigma, 0), mode="nearest")
-    red, green, blue = np.maximum(np.moveaxis(light, -1, 0), 1 / 255)
+    # Planes, each by a table: a third of the time of all three colours at once.
+    tables = np.minimum(np.arange(256, dtype=np.float32) / glass[:, None], 1.0)
+    red, green, blue = (
+        np.maximum(ndimage.gaussian_filter(table[pixels[..., i]], sigma, mode="nearest"), 1 / 255)
+        for i, table in enumerate(tables)
+    )
     brightest = np.maximum(np.maximum(red, green), blue)
     saturation = 1 - np.minimum(np.minimum(red, green), blue) / brightest
     # The logarithm of a product is the sum of logarithms, and takes a third of the time.
