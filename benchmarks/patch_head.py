@@ -2,6 +2,8 @@
 
 Each training image is seen as it is and mirrored, its tokens computed once; the layer learns for
 twenty epochs with AdamW, and its scores are enlarged to the mask's size before the class is taken.
+The rate falls linearly to nothing: at a constant one the last step's luck decides (on one fold of
+EBHI-Seg the gland IoU swung from 0.66 to 0.75 between steps of the same epoch).
 """
 
 from collections.abc import Callable
@@ -32,6 +34,8 @@ def learn_head(start: Path, data: Any, *, input_px: int) -> Callable[[Any], Any]
             masks.append(turn(mask))
     seen, truth = torch.cat(tokens), torch.cat(masks)
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE)
+    steps = EPOCHS * -(-len(seen) // BATCH)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     for _ in range(EPOCHS):
         for chosen in torch.randperm(len(seen)).split(BATCH):
             logits = _map(head, seen[chosen])
@@ -39,6 +43,7 @@ def learn_head(start: Path, data: Any, *, input_px: int) -> Callable[[Any], Any]
             optimiser.zero_grad()
             cross_entropy(logits, truth[chosen], ignore_index=255).backward()
             optimiser.step()
+            falling.step()
 
     def scores(images: Any) -> Any:
         logits = _map(head, _tokens(body, images, input_px))

@@ -6,7 +6,7 @@ slides are tiled, without torch.
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wsi_vit.datasets.example import Task
 from wsi_vit.models.section import ModelSection
@@ -178,9 +178,16 @@ class UnetSection(DenseSection):
     """MONAI's BasicUNet, the convolutional baseline, from random weights."""
 
     kind: Literal["unet"] = "unet"
-    start: ConfigStart = ConfigStart()
+    start: Start = ConfigStart()
     """Its options are those of `UnetOptions`."""
     input_px: int = Field(default=512, ge=2 * UNET_STEP_PX, le=4096, multiple_of=UNET_STEP_PX)
+
+    @field_validator("start")
+    @classmethod
+    def _begins_from_nothing(cls, start: Start) -> Start:
+        if not isinstance(start, ConfigStart):
+            raise ValueError(f"a U-Net takes no checkpoint, so no {start.kind}: say `kind: config`")
+        return start
 
 
 class SegformerSection(DenseSection):

@@ -106,7 +106,11 @@ class Unet(DenseModel):
         """
         found: list[Tensor] = []
         deepest = self.network.unet.get_submodule("down_4")
-        hook = deepest.register_forward_hook(lambda _module, _inputs, maps: found.append(maps))
+
+        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], maps: Tensor) -> None:
+            found.append(maps)
+
+        hook = deepest.register_forward_hook(keep)
         pixels = self._pixels(images).requires_grad_(torch.is_grad_enabled())
         try:
             logits = enlarged(self.maps(pixels), *images.shape[-2:])
