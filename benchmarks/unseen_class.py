@@ -167,8 +167,8 @@ def tissues(
     found: list[Asked] = []
     for unseen in range(len(recipe.labels))[:classes]:
         model = trained_without(recipe, data, unseen)
-        splits = (known_of(model, data.examples(split)) for split in ("train", "test"))
-        found.append(asked(*splits, unseen))
+        train, test = (known_of(model, data.examples(split)) for split in ("train", "test"))
+        found.append(asked(train, test, unseen))
     return found, recipe.labels.names
 
 

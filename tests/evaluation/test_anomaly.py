@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ class SeesColour(ColourModel):
 
 def measured(data: MemorySet, *, score: str = "mahalanobis") -> tuple[AnomalyScorer, AnomalyFound]:
     anomaly = AnomalySection.model_validate({"score": score, "neighbours": 5})
-    model = SeesColour(TISSUE, "classification").train()
+    model: Any = SeesColour(TISSUE, "classification").train()
     found = measure_anomaly(model, data, split="test", anomaly=anomaly, section=SECTION)
     assert model.training
     return found

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     options = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 16}
     section = VitSection(start=ConfigStart(options=options), input_px=TILE_PX)
-    network = build_model(section, LABELS, "classification").eval()
+    network: Any = build_model(section, LABELS, "classification").eval()
     network.save(folder)
     tiles = TilesSection(grid=GridSection(tile_px=TILE_PX, mpp=1.0))
     (folder / "tiles.json").write_text(tiles.model_dump_json())
