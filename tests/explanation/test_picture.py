@@ -118,4 +118,4 @@ def test_where_there_is_no_value_there_is_no_colour() -> None:
     assert (np.ptp(shown[:, :20], axis=2) == 0).all()
     lightness = shown[30, 25:70] @ np.array([0.299, 0.587, 0.114])
     assert (np.diff(lightness) > -1).all()
-    assert lightness[-1] > lightness[0] + 60
+    assert lightness[-1] > lightness[0] + 45

@@ -16,6 +16,7 @@ from wsi_vit.errors import ModelError, Reason, SlideError
 from wsi_vit.explanation.maps import Explained, Explainer
 from wsi_vit.explanation.section import ExplanationSection, FaithfulnessSection
 from wsi_vit.explanation.slide import explain_slide
+from wsi_vit.explanation.slide_sheet import coarser
 from wsi_vit.prediction.applied import AppliedModel
 from wsi_vit.slides.grid import GridSection
 from wsi_vit.slides.slide_input import SlideInput
@@ -68,25 +69,31 @@ def test_what_was_looked_at_lies_where_it_is(
 
 
 def test_the_record_says_how_to_read_the_map(slide: SlideInput, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     test = FaithfulnessSection(steps=4, random_maps=2, images=3)
     explainer = Explainer(slide_model(), ExplanationSection(faithfulness=test))
-    found = explain_slide(
-        explainer, slide, out=tmp_path, progress=lambda done, total: told.append((done, total))
-    )
+    found = explain_slide(explainer, slide, out=tmp_path, progress=lambda *step: told.append(step))
     record = json.loads((found.folder / "explanation.json").read_text())
 
     assert record["map"]["step_base_px"] == CELL
     assert record["map"]["pixel_um"] == CELL * MPP
     assert record["map"]["cells"] == GRID
-    assert record["explained_class"] == "of each tile its own"
+    assert record["explained_class"] == "each tile's own"
     assert record["faithfulness"]["pictures"] == 3
     assert record["slide"]["slide_id"] == "board"
     assert [item["name"] for item in record["classes"]] == list(LABELS.names)
-    assert told[-1] == (record["tiles"], record["tiles"])
+    assert told[record["tiles"] - 1] == ("explaining", record["tiles"], record["tiles"])
+    assert told[-1] == ("testing", 3, 3)
     with Image.open(found.figure) as figure:
         assert figure.width > 1000
     assert explain_slide(explainer, slide, out=tmp_path).reused
+
+
+def test_a_map_finer_than_the_figure_is_averaged_into_it() -> None:
+    values = np.array([[1, 3, np.nan], [5, np.nan, np.nan], [2, 4, 7]], np.float32)
+
+    np.testing.assert_array_equal(coarser(values, 2), [[3, np.nan], [3, 7]])
+    np.testing.assert_array_equal(coarser(values, 1), values)
 
 
 def test_memory_decides_no_value(slide: SlideInput, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """What picture and slide explanations share: their keys, their files, and testing a map."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from wsi_vit.store import Artefact
 
 VERSION = 1
 STAGE = "explanation"
+Progress = Callable[[Literal["explaining", "testing"], int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
 _Record = TypeVar("_Record", bound=ExplanationRecord)
 
 
@@ -50,6 +53,10 @@ class Explanation(Generic[_Record]):
         return self.folder / MAP
 
 
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Report no progress."""
+
+
 def finished(artefact: Artefact, kind: type[_Record]) -> Explanation[_Record]:
     """Return the explanation that an artefact holds."""
     text = (artefact.folder / RECORD).read_text(encoding="utf-8")
@@ -78,9 +85,13 @@ def judged(
     image: Pixels,
     importance: NDArray[np.floating],
     class_id: int,
-    section: FaithfulnessSection,
+    progress: Progress = silent,
 ) -> Faithfulness:
-    """Return how a map of a picture (height, width, 3) does, on pixels of the model's input."""
+    """Return how a map of a picture (height, width, 3) does, on pixels of the model's input.
+
+    The explainer's section says how it is tested.
+    """
+    section = explainer.section.faithfulness or FaithfulnessSection()
     model = explainer.applied.model
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
     fitted = fit_images(pixels.to(explainer.applied.device), model.input_px)[0]
@@ -90,4 +101,10 @@ def judged(
             scores = model.scores(images)[:, class_id]
             return scores if scores.ndim == 1 else scores.mean((1, 2))
 
-    return judge_map(score, fitted, importance, section)
+    return judge_map(
+        score,
+        fitted,
+        importance,
+        section,
+        progress=lambda done, total: progress("testing", done, total),
+    )

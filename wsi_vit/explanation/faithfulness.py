@@ -66,7 +66,12 @@ class Gain(Section):
 
 
 def judge_map(
-    score: Score, image: Tensor, importance: NDArray[np.floating], section: FaithfulnessSection
+    score: Score,
+    image: Tensor,
+    importance: NDArray[np.floating],
+    section: FaithfulnessSection,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Faithfulness:
     """Return how a map of a picture does beside random maps on the same grid.
 
@@ -75,12 +80,17 @@ def judge_map(
         image: uint8 (3, H, W).
         importance: (rows, columns), higher is more important.
         section: How many steps and random maps, and the seed.
+        progress: Told how many maps are tested, and how many there are.
     """
     rng = np.random.default_rng(section.seed)
     random_maps = rng.random((section.random_maps, *importance.shape))
     maps = [importance, *random_maps]
-    deleted = [area(score, image, one, section.steps, "deletion") for one in maps]
-    inserted = [area(score, image, one, section.steps, "insertion") for one in maps]
+    deleted, inserted = list[float](), list[float]()
+    for done, one in enumerate(maps, start=1):
+        deleted.append(area(score, image, one, section.steps, "deletion"))
+        inserted.append(area(score, image, one, section.steps, "insertion"))
+        if progress:
+            progress(done, len(maps))
     return Faithfulness(deletion=_curve(deleted), insertion=_curve(inserted))
 
 

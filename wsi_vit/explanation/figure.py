@@ -31,9 +31,12 @@ Values = NDArray[np.float32]
 """A map, shape (height, width); NaN where there is nothing."""
 
 _COLOURS = "cividis"
-_TINT = 0.62
+_FAINT, _STRONG = 0.32, 0.82
+"""How much of the colour is mixed in at 0 and at the top: tissue shows where nothing was seen."""
 _CONTRAST, _PALE = 0.7, 235
 """How much of the tissue's lightness stays, and what the rest of it is."""
+_SMOOTHED = 110
+"""The line follows the map under a Gaussian of so small a part of its shorter side."""
 _LEAST_OUTLINED = 0.002
 """Share of the picture below which a part of the highest tenth gets no line."""
 _OUTLINED = 0.9
@@ -83,8 +86,8 @@ def painted(picture: Picture, values: Values, *, top: float) -> Picture:
     known = np.isfinite(values)
     shown = np.where(known, values, 0)
     grey = _grey(picture @ np.array([0.299, 0.587, 0.114]))
-    tint = np.where(known, _TINT, 0.0)[..., None]
-    mixed = (1 - tint) * grey[..., None] + tint * colours(shown / top)
+    mixed = np.repeat(grey[..., None], 3, axis=2)
+    mixed[known] = _tinted(grey[known], shown[known] / top)
     mixed[_outline(shown, known)] = (255, 255, 255)
     return mixed.round().astype(np.uint8)
 
@@ -135,12 +138,19 @@ def _outline(values: Values, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if not known.any() or values[known].min() == values[known].max():
         return np.zeros(values.shape, bool)
     label: Any = ndimage.label
-    inside = known & (values > np.quantile(values[known], _OUTLINED))
+    smooth = ndimage.gaussian_filter(values, min(values.shape) / _SMOOTHED)
+    inside = known & (smooth > np.quantile(smooth[known], _OUTLINED))
     parts, count = label(inside)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     inside &= (sizes >= _LEAST_OUTLINED * values.size)[parts]
     wide = max(1, min(values.shape) // 260)
     return inside & ~ndimage.binary_erosion(inside, iterations=wide, border_value=1)
+
+
+def _tinted(grey: NDArray[np.floating], shares: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return grey (N,) under the colours of shares (N,), (N, 3)."""
+    tint = (_FAINT + (_STRONG - _FAINT) * np.clip(shares, 0, 1))[:, None]
+    return (1 - tint) * grey[:, None] + tint * colours(shares)
 
 
 def _grey(lightness: Any) -> Any:
@@ -150,8 +160,8 @@ def _grey(lightness: Any) -> Any:
 def _draw_bar(sheet: Image.Image, y: int, top: float, words: str) -> None:
     """Draw the colours from 0 to top, with what 0, an even share and the end are."""
     width = min(420, sheet.width - 2 * _MARGIN)
-    strip = np.repeat(colours(np.linspace(0, 1, width))[None], _BAR_PX, axis=0)
-    strip = (1 - _TINT) * _grey(_MIDDLE) + _TINT * strip
+    line = _tinted(np.full(width, _grey(_MIDDLE)), np.linspace(0, 1, width))
+    strip = np.repeat(line[None], _BAR_PX, axis=0)
     sheet.paste(Image.fromarray(strip.round().astype(np.uint8)), (_MARGIN, y))
     pen = ImageDraw.Draw(sheet)
     pen.rectangle((_MARGIN - 1, y - 1, _MARGIN + width, y + _BAR_PX), outline=FRAME)

@@ -11,10 +11,12 @@ from wsi_vit.explanation.artefacts import (
     STAGE,
     VERSION,
     Explanation,
+    Progress,
     facts_of,
     finished,
     judged,
     settings_of,
+    silent,
     write_record,
 )
 from wsi_vit.explanation.faithfulness import Faithfulness
@@ -49,7 +51,12 @@ _LISTED = 6
 
 
 def explain_picture(
-    explainer: Explainer, path: Path, *, out: Path, mpp: float | None = None
+    explainer: Explainer,
+    path: Path,
+    *,
+    out: Path,
+    mpp: float | None = None,
+    progress: Progress = silent,
 ) -> Explanation[PictureExplanation]:
     """Explain a picture, or find that this was done already.
 
@@ -61,6 +68,7 @@ def explain_picture(
         path: A picture of the kinds that `wsi-vit predict` takes.
         out: Where results go.
         mpp: Micrometres per pixel, for the scale bar.
+        progress: Told how far testing is.
 
     Raises:
         ValueError: The picture cannot be read, as `decode` says.
@@ -82,7 +90,7 @@ def explain_picture(
         sections={"explanation": settings, "file": path.name, "mpp": mpp},
         inputs={"image": image.sha256, "model": explainer.applied.digest},
     )
-    job = _Job(explainer, photograph, image, settings, mpp)
+    job = _Job(explainer, photograph, image, settings, mpp, progress)
     return finished(Store(out).ensure(shape, job.make), PictureExplanation)
 
 
@@ -95,6 +103,7 @@ class _Job:
     image: ImageFacts
     settings: dict[str, Any]
     mpp: float | None
+    progress: Progress
 
     def make(self, folder: Path) -> dict[str, Any]:
         """Write every file of the artefact; return its facts."""
@@ -131,11 +140,10 @@ class _Job:
         )
 
     def _tested(self, found: Explained) -> Faithfulness | None:
-        asked = self.explainer.section.faithfulness
-        if asked is None:
+        if self.explainer.section.faithfulness is None:
             return None
-        class_id = int(found.class_ids[0])
-        return judged(self.explainer, self.photograph.pixels, found.whole[0], class_id, asked)
+        pixels, class_id = self.photograph.pixels, int(found.class_ids[0])
+        return judged(self.explainer, pixels, found.whole[0], class_id, self.progress)
 
     def _sheet(self, found: Explained, record: PictureExplanation) -> Image.Image:
         longest = self.explainer.section.overview_px

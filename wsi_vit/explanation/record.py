@@ -13,6 +13,8 @@ from wsi_vit.prediction.scene_record import ImageFacts
 from wsi_vit.section import Section
 
 RECORD, MAP, FIGURE = "explanation.json", "map.npy", "explanation.png"
+EACH_OWN = "each tile's own"
+"""What the explained class of a slide is called where nobody named one."""
 
 FORMULAS: dict[Method, str] = {
     "rollout": "Abnar & Zuidema 2020: product of 0.5 A + 0.5 I over all blocks, the row that the "
@@ -79,7 +81,7 @@ class ExplanationRecord(Section):
     settings: dict[str, Any]
     """All that was asked."""
     explained_class: str
-    """The class's name, or what stands for it."""
+    """The class's name, or `EACH_OWN`."""
     classes: tuple[ClassScore, ...]
     """In training-id order; of a slide the means over its tiles."""
     provenance: Provenance

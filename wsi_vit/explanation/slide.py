@@ -14,16 +14,19 @@ from wsi_vit.explanation.artefacts import (
     STAGE,
     VERSION,
     Explanation,
+    Progress,
     facts_of,
     finished,
     judged,
     settings_of,
+    silent,
     write_record,
 )
-from wsi_vit.explanation.faithfulness import Gain, gain
+from wsi_vit.explanation.faithfulness import Faithfulness, Gain, gain
 from wsi_vit.explanation.figure import relative
 from wsi_vit.explanation.maps import Explained, Explainer
 from wsi_vit.explanation.record import (
+    EACH_OWN,
     FIGURE,
     FORMULAS,
     MAP,
@@ -33,7 +36,7 @@ from wsi_vit.explanation.record import (
 )
 from wsi_vit.explanation.slide_sheet import draw_slide
 from wsi_vit.labels import IGNORE_ID
-from wsi_vit.prediction.canvas import Canvas, Plan, PlannedTile, lay_tiles
+from wsi_vit.prediction.canvas import Plan, PlannedTile, lay_tiles
 from wsi_vit.prediction.reading import ReadTile, read_ahead
 from wsi_vit.prediction.record import ModelFacts, provenance, resolution_facts, slide_facts
 from wsi_vit.prediction.slide import refuse_too_many_invalid, stain_of
@@ -42,16 +45,12 @@ from wsi_vit.slides.files import printable_name, slide_digest, usable_file
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.stain.mapping import StainMap
-from wsi_vit.slides.tiles import Progress
 from wsi_vit.slides.tissue_outlines import outlines_digest
 from wsi_vit.store import DigestCache, Shape, Store
 
-EACH_OWN = "of each tile its own"
-"""What the explained class is called where nobody named one."""
-
 
 def explain_slide(
-    explainer: Explainer, given: SlideInput, *, out: Path, progress: Progress | None = None
+    explainer: Explainer, given: SlideInput, *, out: Path, progress: Progress = silent
 ) -> Explanation[SlideExplanation]:
     """Explain a slide, or find that this was done already.
 
@@ -74,8 +73,8 @@ def explain_slide(
         resolution = applied.tiling().resolution
         with open_slide(given.path, mpp=given.mpp, resolution=resolution) as opened:
             stain = stain_of(opened, applied)
-            job = _Job(explainer, opened, given, shape, stain.map if stain else None)
-            return job.make(folder, progress)
+            stain_map = stain.map if stain else None
+            return _Job(explainer, opened, given, shape, stain_map, progress).make(folder)
 
     return finished(store.ensure(shape, make), SlideExplanation)
 
@@ -120,12 +119,13 @@ class _Job:
     given: SlideInput
     shape: Shape
     stain: StainMap | None
+    progress: Progress
 
-    def make(self, folder: Path, progress: Progress | None) -> dict[str, Any]:
+    def make(self, folder: Path) -> dict[str, Any]:
         """Write every file of the artefact; return its facts."""
         plan = self._plan()
         tally = _Tally(np.zeros(len(self.explainer.applied.model.labels)))
-        ids = self._write_map(folder / MAP, plan, tally, progress)
+        ids = self._write_map(folder / MAP, plan, tally)
         tiling = self.explainer.applied.tiling()
         refuse_too_many_invalid(
             self.slide,
@@ -156,9 +156,7 @@ class _Job:
             given=self.given,
         )
 
-    def _write_map(
-        self, path: Path, plan: Plan, tally: _Tally, progress: Progress | None
-    ) -> NDArray[np.uint8]:
+    def _write_map(self, path: Path, plan: Plan, tally: _Tally) -> NDArray[np.uint8]:
         """Write the values and return the class ids of the same cells; 255 where there is none."""
         canvas = plan.canvas
         size = canvas.height_px, canvas.width_px
@@ -170,7 +168,7 @@ class _Job:
         top = 0
         # Closed before the slide is, come what may: a thread that still reads would crash.
         with closing(self._read(plan.tiles)) as read:
-            tiles = self._placed(read, canvas, tally, progress, len(plan.tiles))
+            tiles = self._placed(read, plan, tally)
             for band in blended(tiles, blender, stride_px=canvas.stride_px):
                 _fill(band, values[top:], ids[top:])
                 top += band.is_covered.shape[0]
@@ -189,23 +187,17 @@ class _Job:
         )
 
     def _placed(
-        self,
-        read: Iterator[ReadTile],
-        canvas: Canvas,
-        tally: _Tally,
-        progress: Progress | None,
-        total: int,
+        self, read: Iterator[ReadTile], plan: Plan, tally: _Tally
     ) -> Iterator[tuple[int, int, NDArray[np.float32] | None]]:
         """Yield each tile's place with its values and its scores, (1 + classes, cells, cells)."""
+        total, done = len(plan.tiles), 0
         wanted = self._sampled(total)
-        done = 0
         while batch := list(islice(read, self.explainer.batch_size)):
             for tile, answer in zip(batch, self._answers(batch, wanted, tally), strict=True):
                 planned = tile.planned
-                yield planned.row, planned.column * canvas.stride_px, answer
+                yield planned.row, planned.column * plan.canvas.stride_px, answer
                 done += 1
-                if progress:
-                    progress(done, total)
+                self.progress("explaining", done, total)
 
     def _answers(
         self, batch: Sequence[ReadTile], wanted: set[int], tally: _Tally
@@ -234,10 +226,13 @@ class _Job:
         return set(rng.permutation(total)[: asked.images].tolist())
 
     def _tested(self, tally: _Tally) -> Gain | None:
-        asked = self.explainer.section.faithfulness
-        if asked is None or not tally.sample:
+        if not tally.sample:
             return None
-        return gain([judged(self.explainer, *each, asked) for each in tally.sample])
+        tested = list[Faithfulness]()
+        for each in tally.sample:
+            tested.append(judged(self.explainer, *each))
+            self.progress("testing", len(tested), len(tally.sample))
+        return gain(tested)
 
     def _record(self, plan: Plan, tally: _Tally) -> SlideExplanation:
         explainer, canvas = self.explainer, plan.canvas

@@ -1,6 +1,6 @@
 """From a model to maps of what it looked at in slides and pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -80,7 +80,7 @@ def explain(
     found = list(find_images(plain)) if plain else []
     for done, (name, path) in enumerate(found):
         progress(f"explaining pictures: {name}", done, len(found))
-        yield _picture(explainer, name, path, out=out, mpp=options.mpp)
+        yield _picture(explainer, name, path, out=out, mpp=options.mpp, progress=progress)
         progress(f"explaining pictures: {name}", done + 1, len(found))
     others = [path for path in inputs if path not in plain]
     slides = [slide for path in others for slide, _ in slides_named(path, options.mpp)]
@@ -90,11 +90,18 @@ def explain(
 
 
 def _picture(
-    explainer: Explainer, name: str, path: Path, *, out: Path, mpp: float | None
+    explainer: Explainer,
+    name: str,
+    path: Path,
+    *,
+    out: Path,
+    mpp: float | None,
+    progress: Progress,
 ) -> ExplanationOutcome:
     try:
         path.name.encode()
-        found = explain_picture(explainer, path, out=out, mpp=mpp)
+        told = _told(progress, name)
+        found = explain_picture(explainer, path, out=out, mpp=mpp, progress=told)
     except ValueError as error:
         why = f"{path.name!r:.200} cannot be used ({error}). Mend it, or leave it out."
         return ExplanationOutcome(slide_id=path.name, state="quarantined", message=why, source=path)
@@ -105,12 +112,7 @@ def _slide(
     explainer: Explainer, slide: SlideInput, *, out: Path, progress: Progress
 ) -> ExplanationOutcome:
     try:
-        found = explain_slide(
-            explainer,
-            slide,
-            out=out,
-            progress=lambda done, total: progress(f"explaining: {slide.name}", done, total),
-        )
+        found = explain_slide(explainer, slide, out=out, progress=_told(progress, slide.name))
     except SlideError as error:
         return ExplanationOutcome(
             slide_id=slide.name,
@@ -122,6 +124,11 @@ def _slide(
     return _outcome(
         found, slide.name, slide.path, named_link(out, f"{slide.name}{_LINKED}", found.folder)
     )
+
+
+def _told(progress: Progress, name: str) -> Callable[[str, int, int], None]:
+    """Return a listener that names what is worked on."""
+    return lambda what, done, total: progress(f"{what}: {name}", done, total)
 
 
 def _outcome(

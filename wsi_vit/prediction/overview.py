@@ -1,7 +1,7 @@
 """Pictures of a predicted slide: the slide beside its class map, and truth beside prediction."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from wsi_vit.prediction.record import PredictionRecord
 from wsi_vit.slides.overview import read_overview
 from wsi_vit.slides.slide import Slide
 
-_Values = TypeVar("_Values", bound=NDArray[Any])
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 NOT_COMPUTED = LegendEntry(None, "#ffffff", "not computed")
 
 
@@ -36,7 +36,7 @@ class View:
     step: float
     """Base pixels a side of its pixels."""
 
-    def look_up(self, ids: _Values, step: tuple[float, float]) -> _Values:
+    def look_up(self, ids: NDArray[_Scalar], step: tuple[float, float]) -> NDArray[_Scalar]:
         """Return what a map (rows, columns) says under the centre of each pixel.
 
         `step` is how many base pixels a pixel of the map measures, down and across.
