@@ -139,13 +139,15 @@ def test_cosines_that_are_normed_over_two_classes_teach_nothing() -> None:
     assert gradient.abs().max() > 1
 
 
-def test_mask_logits_are_scaled_cosines() -> None:
-    decoder = make(decoder=MASKS).network.decoder
-    patches = torch.randn(2, 64, 32)
-    logits = decoder(patches)
-    assert logits.shape == (2, 64, 3)
-    assert logits.abs().max() <= 10
-    torch.testing.assert_close(decoder(patches[:, :9])[0].shape, torch.Size([9, 3]))
+@torch.no_grad()
+def test_mask_logits_are_scaled_cosines_and_an_offset() -> None:
+    decoder, patches = make(decoder=MASKS).network.decoder, torch.randn(2, 64, 32)
+    cosines = decoder(patches) / 10
+    assert cosines.shape == (2, 64, 3)
+    assert cosines.abs().max() <= 1
+    decoder.log_scale.fill_(torch.tensor(3.0).log())
+    decoder.offsets.copy_(torch.tensor([0.0, 1.0, -2.0]))
+    torch.testing.assert_close(decoder(patches), 3 * cosines + decoder.offsets)
 
 
 @BOTH
@@ -195,7 +197,8 @@ def test_mixed_precision_scores_and_losses_stay_close() -> None:
         exact = model.loss(batch)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough, scores = model.loss(batch), model.scores(batch["images"])
-    assert rough.dtype == scores.dtype == torch.float32
+            logits = make().logits(batch["images"])
+    assert rough.dtype == scores.dtype == logits.dtype == torch.float32  # enlarged as such
     assert abs(rough - exact) < 0.05 * exact
 
 
