@@ -5,6 +5,7 @@ from typing import Literal
 
 from wsi_vit.errors import RegistryError
 from wsi_vit.pipeline.outcomes import ModelOutcome
+from wsi_vit.recipe import load_recipe
 from wsi_vit.settings import Settings
 from wsi_vit.tracking.registry import Registry
 from wsi_vit.tracking.versions import Version
@@ -21,9 +22,11 @@ def register(run: Path, *, promotion: Promotion, settings: Settings) -> ModelOut
     """Bring a run into MLflow as a version; make it champion if it is better and asked to.
 
     Raises:
-        RegistryError: The run was not evaluated, or its files do not belong together.
+        RegistryError: The run was not evaluated, its files do not belong together, or it
+            pre-trained.
         ServiceError: MLflow cannot be reached.
     """
+    _refuse_pretrained(run)
     registry = registry_of(settings)
     version = registry.register(run)
     if promotion == "never":
@@ -68,6 +71,16 @@ def models(*, settings: Settings) -> list[ModelOutcome]:
         for model in registry_of(settings).models()
         for version in model.versions
     ]
+
+
+def _refuse_pretrained(run: Path) -> None:
+    recipe = run / "recipe.yaml"
+    if recipe.is_file() and load_recipe(recipe).task == "pretraining":
+        raise RegistryError(
+            "This run pre-trained: no test split can say whether its model is better",
+            got=run,
+            remedy=f"Begin from {run / 'model'} in another recipe, and register what comes of it",
+        )
 
 
 def _again(registry: Registry, version: Version) -> Version:

@@ -131,9 +131,16 @@ def load_applied(folder: Path, *, tiles: TilesSection | None = None) -> AppliedM
         tiles: Cut slides like this, whatever the folder says.
 
     Raises:
-        ModelError: The folder is no model, or is damaged, what lies beside its weights included.
+        ModelError: The folder is no model, or is damaged, what lies beside its weights included;
+            or it was pre-trained and tells no classes apart.
     """
     model = load_model(folder)
+    if model.task == "pretraining":
+        raise ModelError(
+            "This model was pre-trained: it tells no classes apart",
+            got=folder,
+            remedy="Fine-tune from it first (`wsi-vit run RECIPE --start FOLDER`)",
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     model.eval()

@@ -94,9 +94,11 @@ def _difference(axes: "Axes", found: Comparison) -> None:
     axes.annotate(
         f"margin {-MARGIN:+.2f}",
         (-MARGIN, len(each) + 0.9),
-        xytext=(-5, -12),
-        ha="right",
+        xytext=(-4, -6),
         textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="top",
         fontsize=9,
         color=INK,
     )
