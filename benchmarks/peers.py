@@ -34,7 +34,7 @@ from benchmarks.tiling_slide import BASE_MPP, draw_slide
 ROOT = Path(__file__).parents[1]
 PEERS = {
     "raw": "base", "opentile": "base", "vips": "base", "tiffslide": "base",
-    "fastslide": "fastslide", "hs2p_turbo": "hs2p", "wsipatching": "wsipatching",
+    "fastslide": "fastslide", "hs2p": "hs2p", "wsipatching": "wsipatching",
     "pytessera": "pytessera", "lazyslide": "lazyslide", "tiatoolbox": "tiatoolbox",
 }  # fmt: skip
 """Each peer's virtual environment; `raw` is OpenSlide + PIL, what everyone writes first."""
