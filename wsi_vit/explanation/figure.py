@@ -144,7 +144,10 @@ def _outline(values: Values, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     inside &= (sizes >= _LEAST_OUTLINED * values.size)[parts]
     wide = max(1, min(values.shape) // 260)
-    return inside & ~ndimage.binary_erosion(inside, iterations=wide, border_value=1)
+    inner: NDArray[np.bool_] = np.asarray(
+        ndimage.binary_erosion(inside, iterations=wide, border_value=1), bool
+    )
+    return inside & ~inner
 
 
 def _tinted(grey: NDArray[np.floating], shares: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -33,7 +33,7 @@ _NATIVE: dict[str, Pool] = {
     "dinov2": "cls+mean",
     "dinov2_with_registers": "cls+mean",
 }
-_SEEN: dict[str, Pool] = _NATIVE | {"vit_msn": "cls", "ijepa": "mean"}
+_SEEN: dict[str, Pool] = {**_NATIVE, "vit_msn": "cls", "ijepa": "mean"}
 """What the head of transformers' own class sees, where all patches attend to each other."""
 _SMALL_VIT = {
     "hidden_size": 192,
