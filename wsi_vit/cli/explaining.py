@@ -7,18 +7,23 @@ from typing import Annotated
 import typer
 
 from wsi_vit import console
-from wsi_vit.cli.verbs import JsonLines, app, exit_on_lost, lost_of, told_at_once
+from wsi_vit.cli.verbs import (
+    Inputs,
+    JsonLines,
+    ModelName,
+    app,
+    exit_on_lost,
+    lost_of,
+    told_at_once,
+)
 from wsi_vit.explanation.section import FaithfulnessSection, Fusion, Method
 from wsi_vit.settings import Settings
 
 
 @app.command()
 def explain(
-    model: Annotated[str, typer.Argument(help="A model folder, or models:/name@champion.")],
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Slides, a cohort.csv, pictures, folders; - reads paths from stdin."),
-    ],
+    model: ModelName,
+    inputs: Inputs,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs/explanations"),
     method: Annotated[
         Method | None,

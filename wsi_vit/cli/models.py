@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from wsi_vit import console
-from wsi_vit.cli.verbs import Json, JsonLines, app, exit_on_lost, lost_of, told_at_once
+from wsi_vit.cli.verbs import (
+    Inputs,
+    Json,
+    JsonLines,
+    ModelName,
+    app,
+    exit_on_lost,
+    lost_of,
+    told_at_once,
+)
 from wsi_vit.models.averaging import Average
 from wsi_vit.settings import Settings
 
@@ -68,11 +77,8 @@ def models(as_json: Json = False) -> None:
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model folder, or models:/name@champion.")],
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Slides, a cohort.csv, pictures, folders; - reads paths from stdin."),
-    ],
+    model: ModelName,
+    inputs: Inputs,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs/predictions"),
     mpp: Annotated[
         float | None, typer.Option(help="µm per pixel of slides that do not say.")

@@ -25,6 +25,11 @@ Data = Annotated[
 Start = Annotated[Path | None, typer.Option(help="Local folder of weights to start from.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 
+ModelName = Annotated[str, typer.Argument(help="A model folder, or models:/name@champion.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(help="Slides, a cohort.csv, pictures, folders; - reads paths from stdin."),
+]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print one line of JSON for each as it is finished.")
 ]
