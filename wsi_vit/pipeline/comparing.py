@@ -80,7 +80,7 @@ def compare_token_learner(
     _learner_of(recipe)
     outcomes = tile_cohort(recipe, settings=settings, progress=progress)
     dataset = build(recipe, outcomes, settings=settings).folder
-    asked = [(side, seed) for seed in range(seeds) for side in SIDES]
+    asked: list[tuple[SideName, int]] = [(s, seed) for seed in range(seeds) for s in SIDES]
     trained: dict[SideName, list[Path]] = {side: [] for side in SIDES}
     for number, (side, seed) in enumerate(asked):
         progress(f"runs: {side}, seed {seed}", number, len(asked))
@@ -138,7 +138,9 @@ class _Bench:
 
     def make(self, folder: Path) -> dict[str, Any]:
         """Judge, measure and write; return what the manifest says."""
-        answers = {side: [self._answers(run) for run in self.runs[side]] for side in SIDES}
+        answers: dict[SideName, list[ScoredTiles]] = {
+            side: [self._answers(run) for run in self.runs[side]] for side in SIDES
+        }
         costs = self._costs()
         found = self._record(answers, costs)
         (folder / "answers.json").write_text(canonical_json(_plain(answers)))
@@ -207,7 +209,8 @@ class _Bench:
             precision=self.recipe.training.precision,
             device=_device_words(self.settings),
             warnings=tuple(data.warnings),
-            **_how(self.settings),
+            clock=_clock_words(self.settings),
+            memory=_memory_words(self.settings),
         )
 
     def _side(self, side: SideName, right: Right, accuracies: Accuracies, cost: Cost) -> Side:
@@ -250,18 +253,19 @@ def _plain(answers: Mapping[SideName, Sequence[ScoredTiles]]) -> dict[str, Any]:
     }
 
 
-def _how(settings: Settings) -> dict[str, str]:
-    """Return in words how time and memory are measured on a device."""
+def _clock_words(settings: Settings) -> str:
     if device_of(settings) == "cpu":
-        return {
-            "clock": "the process's own seconds on one thread",
-            "memory": "what the resident memory of a process of its own grows by, from before the "
-            "model is made to the peak of its training steps",
-        }
-    return {
-        "clock": "seconds until the device has finished",
-        "memory": "the most that CUDA had allocated in a process of its own",
-    }
+        return "the process's own seconds on one thread"
+    return "seconds until the device has finished"
+
+
+def _memory_words(settings: Settings) -> str:
+    if device_of(settings) == "cpu":
+        return (
+            "what the resident memory of a process of its own grows by, from before the model is "
+            "made to the peak of its training steps"
+        )
+    return "the most that CUDA had allocated in a process of its own"
 
 
 def _device_words(settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int], None]
 SideName = Literal["without", "learner"]
 """The sides of a comparison: a recipe without its TokenLearner, and with it."""
 
-SIDES: tuple[SideName, ...] = get_args(SideName)
+SIDES: tuple[SideName, ...] = ("without", "learner")
 
 
 def silent(_what: str, _done: int, _total: int) -> None:

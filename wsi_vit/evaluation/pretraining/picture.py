@@ -1,7 +1,7 @@
 """Original, what is seen of it, and what is drawn: tiles side by side."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ def _grid(columns: Sequence[Images], words: Sequence[str]) -> "Figure":
     figure = new_figure(width_in=6.6, height_in=0.4 + 2.15 * rows)
     axes = panel(figure, rows, len(columns))
     for row, column in np.ndindex(axes.shape):
-        place = axes[row, column]
+        place: Any = axes[row, column]
         place.imshow(columns[column][row], interpolation="nearest")
         bare(place)
         if row == 0:

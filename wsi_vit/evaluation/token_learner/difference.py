@@ -58,7 +58,8 @@ def paired_accuracies(
 
 def _by_unit(right: Right, owners: NDArray[np.intp]) -> Floats:
     """Return how many images of each unit each run was right about, (seeds, units)."""
-    return np.stack([np.bincount(owners, weights=row) for row in right.astype(np.float64)])
+    rows = [np.bincount(owners, weights=row) for row in right.astype(np.float64)]
+    return np.stack(rows).astype(np.float64)
 
 
 def _drawn(
