@@ -7,7 +7,8 @@
 sequence on both sides, and our recipes choose their epoch on the frames they are judged on there:
 it is reported apart, as what it is. The classes are those of
 `sidewalk_4`; IoU counts background pixels, its mean leaves the background class out. Intervals are
-from a paired bootstrap over runs of five frames. Recipes: benchmarks/recipes/camvid_*.yaml.
+from a paired bootstrap over runs of five frames. Recipes: benchmarks/recipes/camvid_*.yaml; on
+splits of more frames they get fewer epochs, so that each takes as many steps.
 `--quick` judges one direction and skips `maskformer`. Finished parts are kept in `--runs`.
 """
 
@@ -28,6 +29,9 @@ SPLITS: dict[str, dict[str, Any]] = {
     "folders' own split": {"kind": "cohort"},
 }
 
+FEWEST_FRAMES = 18
+"""Training frames of the first split."""
+
 
 def recipe_of(kind: str, split: str, data: Path, start: Path) -> Any:
     """Return a quick recipe with one of the splits."""
@@ -39,6 +43,13 @@ def recipe_of(kind: str, split: str, data: Path, start: Path) -> Any:
     recipe = load_recipe(RECIPES / f"camvid_{kind}.yaml").reading(data)
     recipe = recipe.starting_from(start) if kind == "eomt" else recipe
     return recipe.model_copy(update={"split": TypeAdapter(AnySplit).validate_python(SPLITS[split])})
+
+
+def of_equal_length(recipe: Any, frames: int) -> Any:
+    """Return a recipe that takes as many steps on so many frames as on the first split's 18."""
+    epochs = max(1, round(recipe.training.epochs * FEWEST_FRAMES / frames))
+    training = recipe.training.model_copy(update={"epochs": epochs})
+    return recipe.model_copy(update={"training": training})
 
 
 def judge(kind: str, split: str, data: Path, start: Path, runs: Path) -> dict[str, Any]:
@@ -59,6 +70,7 @@ def judge(kind: str, split: str, data: Path, start: Path, runs: Path) -> dict[st
         scores = learn_head(start, opened, input_px=recipe.model.input_px)
         trained_s = time.perf_counter() - began
     else:
+        recipe = of_equal_length(recipe, len(opened.examples("train")))
         run = pipeline.train(recipe, opened.folder, settings=settings).run
         trained_s = time.perf_counter() - began
         scores = load_model(run / "model").eval().scores

@@ -22,8 +22,12 @@ from torch import Tensor
 
 from tests.tracking.conftest import LABELS, MakeRun
 from wsi_vit.errors import ModelError
+from wsi_vit.models.building import build_model
 from wsi_vit.models.load import load_model
+from wsi_vit.models.sections import VitSection
+from wsi_vit.models.start import ConfigStart
 from wsi_vit.tracking.client import pyfunc
+from wsi_vit.tracking.packaging import save_package
 from wsi_vit.tracking.registry import Registry
 from wsi_vit.tracking.served import ServedModel
 
@@ -100,6 +104,22 @@ def test_a_view_of_the_mirror_image_is_turned_back() -> None:
     (row,) = averaged.rows([encoded()])  # left and right now score alike: the first class wins
 
     assert row["share_tumour"] == 1.0
+
+
+def test_every_kind_of_classifier_is_packed_with_a_label_and_a_score_a_class(
+    tmp_path: Path,
+) -> None:
+    from mlflow.models import Model
+
+    options = {"width": 16, "depth": 1, "heads": 2, "patch_px": 8}
+    section = VitSection(start=ConfigStart(options=options), input_px=32)
+    build_model(section, LABELS, "classification").save(tmp_path / "model")
+
+    save_package(tmp_path / "model", tmp_path / "package", run_id="0" * 32, model_id="m-0")
+
+    signature = Model.load(str(tmp_path / "package")).signature
+    assert signature
+    assert signature.outputs.input_names() == ["label", "score_tumour", "score_normal"]
 
 
 def test_an_absurdly_large_image_is_refused_from_its_header(tiny_model: Path) -> None:

@@ -22,15 +22,7 @@ def load_model(folder: Path) -> NetworkModel:
     """
     if not folder.is_dir():
         raise ModelError("No such folder", got=folder, remedy="Name a run's model/ folder")
-    part = read_part(folder)
-    try:
-        section: AnyModel = TypeAdapter[Any](AnyModel).validate_python(part.section)
-    except ValidationError as error:
-        raise ModelError(
-            f"The saved section does not fit this version ({error.error_count()} values)",
-            got=folder,
-            remedy="Load it with the version of wsi-vit that saved it",
-        ) from error
+    section = saved_section(folder)
     labels = read_labels(folder)
     kind = model_class(section)
     network = kind.restored(section, folder, labels)
@@ -39,6 +31,23 @@ def load_model(folder: Path) -> NetworkModel:
     if (head := model.own_head()) is not None:
         _load_head(head, folder / WEIGHTS)
     return model.eval()
+
+
+def saved_section(folder: Path) -> AnyModel:
+    """Return the section that a saved model was made from; no weight is read.
+
+    Raises:
+        ModelError: The folder is no model of ours, unfinished, or needs another version.
+    """
+    part = read_part(folder)
+    try:
+        return TypeAdapter[Any](AnyModel).validate_python(part.section)
+    except ValidationError as error:
+        raise ModelError(
+            f"The saved section does not fit this version ({error.error_count()} values)",
+            got=folder,
+            remedy="Load it with the version of wsi-vit that saved it",
+        ) from error
 
 
 def _load_head(head: nn.Module, weights: Path) -> None:

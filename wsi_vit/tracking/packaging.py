@@ -1,6 +1,5 @@
 """A `model/` folder as an MLflow pyfunc: code by file, weights as safetensors, no pickle."""
 
-import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -45,22 +44,16 @@ def _forget_this_computer(target: Path) -> None:
 
 
 def _signature(model: Path) -> Any:
+    from wsi_vit.models.load import saved_section
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
     labels = LabelMap.model_validate_json((model / "labels.json").read_bytes())
-    outputs = columns_out(labels, task_of(model)).items()
+    outputs = columns_out(labels, saved_section(model).task).items()
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
         outputs=Schema([ColSpec(kind, name) for name, kind in outputs]),
     )
-
-
-def task_of(model: Path) -> str:
-    """Return the task of a saved model, by the kind its config.json names."""
-    config = json.loads((model / "config.json").read_bytes())
-    kind = config.get("wsi_vit", {}).get("section", {}).get("kind")
-    return "classification" if kind == "classifier" else "segmentation"
 
 
 def _requirement() -> str:
