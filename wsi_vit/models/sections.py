@@ -218,11 +218,11 @@ class MaeSection(EncoderSection):
     decoder_depth: int = Field(default=4, ge=1)
     """Blocks; the paper (table 1) finds no loss for fine-tuning with fewer than eight."""
     decoder_heads: int = Field(default=16, ge=1)
-    token_learner: None = None
-    """None: what is learnt must be of every patch."""
 
     @model_validator(mode="after")
-    def _heads_share_the_decoder(self) -> Self:
+    def _parts_fit(self) -> Self:
+        if self.token_learner is not None:
+            raise ValueError("no token_learner: what is learnt must be of every patch")
         if self.decoder_width % self.decoder_heads:
             raise ValueError(
                 f"decoder_width {self.decoder_width} is not shared by {self.decoder_heads} heads"

@@ -44,9 +44,10 @@ def _forget_this_computer(target: Path) -> None:
 
 
 def _signature(model: Path) -> Any:
-    from wsi_vit.models.load import saved_section
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
+
+    from wsi_vit.models.load import saved_section
 
     labels = LabelMap.model_validate_json((model / "labels.json").read_bytes())
     outputs = columns_out(labels, saved_section(model).task).items()

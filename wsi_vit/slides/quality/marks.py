@@ -86,6 +86,7 @@ def stain_of(
         return None
     planes = density_planes(chosen, glass)
     mean = np.array([plane.mean(dtype=np.float64) for plane in planes])
+    spread = np.array([plane.std(dtype=np.float64) for plane in planes])
     amounts = (
         np.linalg.lstsq(np.stack([HAEMATOXYLIN, EOSIN], axis=1), mean, rcond=None)[0]
         .round(4)
@@ -93,7 +94,7 @@ def stain_of(
     )
     return StainFacts(
         mean_od=tuple(mean.round(4).tolist()),
-        sd_od=tuple(round(float(plane.std(dtype=np.float64)), 4) for plane in planes),
+        sd_od=tuple(spread.round(4).tolist()),
         haematoxylin=amounts[0],
         eosin=amounts[1],
     )
