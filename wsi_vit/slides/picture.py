@@ -80,9 +80,8 @@ def _covered(boxes: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.boo
 def _outline(cells: NDArray[np.bool_], shape: tuple[int, int], step: float) -> Image.Image:
     """Return the inner edge of a mask's areas, two pixels wide, on the picture's grid."""
     large = _at(cells, shape, step)
-    inside: NDArray[np.bool_] = ndimage.binary_erosion(large, iterations=2, border_value=1)
-    edge = large & ~inside
-    return Image.fromarray(edge)
+    inside = ndimage.binary_erosion(large, iterations=2, border_value=1)
+    return Image.fromarray(np.logical_and(large, np.logical_not(inside)))
 
 
 def _at(cells: NDArray[np.bool_], shape: tuple[int, int], step: float) -> NDArray[np.bool_]:
