@@ -3,7 +3,16 @@
 import subprocess
 import sys
 
-NAMES = ("metrics", "tissue", "tiling", "shards", "reading", "training", "main_job")
+NAMES = (
+    "metrics",
+    "tissue",
+    "tiling",
+    "shards",
+    "reading",
+    "training",
+    "token_learner",
+    "main_job",
+)
 """Those that need nothing but this checkout and, for the tissue masks, the real slides;
 `benchmarks.ebhi` needs a folder of weights and is called by itself."""
 
