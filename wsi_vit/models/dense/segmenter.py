@@ -16,7 +16,7 @@ from wsi_vit.models.checkpoint import read_json
 from wsi_vit.models.classification import same_names
 from wsi_vit.models.dense.decoders import new_decoder
 from wsi_vit.models.dense.model import DenseModel
-from wsi_vit.models.own_network import fill, write_own
+from wsi_vit.models.own_network import write_own
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.sections import SegmenterSection
 from wsi_vit.models.tuning import freeze
@@ -25,7 +25,7 @@ from wsi_vit.models.vit.beginning import (
     MODEL_TYPE,
     OwnConfig,
     encoder_alone,
-    fitted,
+    filled,
     is_own,
     new_encoder,
     pretrained_parts,
@@ -97,13 +97,15 @@ class Segmenter(DenseModel):
             made_for = said.architecture
             if not (same_names(folder, labels) and _decoder_of(folder) == _said(section)):
                 tensors = encoder_alone(tensors)
-        return _filled(folder, section, labels, (made_for, tensors), new=_NEW)
+        network = _network(said_by(made_for, section), section, labels)
+        return filled(network, (made_for, tensors), folder, new=_NEW)
 
     @staticmethod
     def restored(section: SegmenterSection, folder: Path, labels: LabelMap) -> SegmenterNetwork:
         """Return the network of a model that was saved, every tensor of it."""
         said, tensors = read_ours(folder, section)
-        return _filled(folder, section, labels, (said.architecture, tensors))
+        network = _network(said_by(said.architecture, section), section, labels)
+        return filled(network, (said.architecture, tensors), folder)
 
     def backbone(self) -> nn.Module:
         """Return the encoder without a TokenLearner, which is new to a checkpoint's weights."""
@@ -145,21 +147,6 @@ def _network(
     learner = section.token_learner
     decoder = new_decoder(section.decoder, architecture, len(labels))
     return SegmenterNetwork(encoder, decoder, learned_tokens=learner.tokens if learner else 0)
-
-
-def _filled(
-    folder: Path,
-    section: SegmenterSection,
-    labels: LabelMap,
-    checkpoint: tuple[Architecture, dict[str, Tensor]],
-    *,
-    new: tuple[str, ...] = (),
-) -> SegmenterNetwork:
-    """Return a network with a checkpoint's tensors in it."""
-    made_for, tensors = checkpoint
-    network = _network(said_by(made_for, section), section, labels)
-    fill(network, fitted(tensors, made_for, network.encoder.architecture), folder, new=new)
-    return network
 
 
 def _decoder_of(folder: Path) -> Any:

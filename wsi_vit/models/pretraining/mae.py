@@ -16,7 +16,7 @@ from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.model import Batch
 from wsi_vit.models.network import NetworkModel
-from wsi_vit.models.own_network import fill, write_own
+from wsi_vit.models.own_network import write_own
 from wsi_vit.models.pixels import refuse_odd_images
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.pretraining.autoencoder import (
@@ -37,7 +37,7 @@ from wsi_vit.models.vit.beginning import (
     MODEL_TYPE,
     OwnConfig,
     encoder_alone,
-    fitted,
+    filled,
     is_own,
     new_encoder,
     pretrained_parts,
@@ -232,5 +232,4 @@ def _filled(section: MaeSection, folder: Path, labels: LabelMap) -> MaskedEncode
     else:
         made_for, tensors = read_theirs(folder, labels)
     network = _network(said_by(made_for, section), section)
-    fill(network, fitted(tensors, made_for, network.encoder.architecture), folder)
-    return network
+    return filled(network, (made_for, tensors), folder)

@@ -6,6 +6,7 @@ From a checkpoint of transformers, or from a folder of ours that transformers ca
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import read_config, read_json
-from wsi_vit.models.own_network import read_own
+from wsi_vit.models.own_network import fill, read_own
 from wsi_vit.models.sections import EncoderSection, Pool, TokenLearnerSection
 from wsi_vit.models.vit.architecture import Architecture, refuse_misfits
 from wsi_vit.models.vit.forms import architecture_of
@@ -26,6 +27,12 @@ MODEL_TYPE = "wsi_vit"
 
 _PATCHES = "encoder.embedding.patches.projection.weight"
 _POSITIONS = "encoder.embedding.positions"
+
+
+Checkpoint = tuple[Architecture, dict[str, Tensor]]
+"""What a checkpoint's tensors are made for, and they by our names."""
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 class OwnConfig(Section):
@@ -64,7 +71,7 @@ def is_own(folder: Path) -> bool:
     return read_json(folder / "config.json").get("model_type") == MODEL_TYPE
 
 
-def read_theirs(folder: Path, labels: LabelMap) -> tuple[Architecture, dict[str, Tensor]]:
+def read_theirs(folder: Path, labels: LabelMap) -> Checkpoint:
     """Return architecture and encoder of a checkpoint of transformers, by our names."""
     config = read_config(folder, labels=labels)
     return architecture_of(config, folder), read_encoder(folder, config)
@@ -92,7 +99,28 @@ def encoder_alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if name.startswith("encoder.")}
 
 
-def fitted(
+def filled(
+    network: _Network, checkpoint: Checkpoint, folder: Path, *, new: tuple[str, ...] = ()
+) -> _Network:
+    """Return a network around an `encoder` of ours with a checkpoint's tensors in it.
+
+    Args:
+        network: Takes them.
+        checkpoint: As `read_theirs` or `read_ours` gives it.
+        folder: Where it lies.
+        new: How the names begin that a checkpoint may lack.
+
+    Raises:
+        ModelError: A tensor is missing, left over, or of another shape.
+    """
+    made_for, tensors = checkpoint
+    encoder = network.get_submodule("encoder")
+    assert isinstance(encoder, Encoder)
+    fill(network, _fitted(tensors, made_for, encoder.architecture), folder, new=new)
+    return network
+
+
+def _fitted(
     tensors: Mapping[str, Tensor], made_for: Architecture, wanted: Architecture
 ) -> dict[str, Tensor]:
     """Return tensors as a network of the same weights has them, which sees images of another size.

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.attended import Attended, LearnedTokens
 from wsi_vit.models.classification import ImageClassifier, same_names
-from wsi_vit.models.own_network import fill, write_own
+from wsi_vit.models.own_network import write_own
 from wsi_vit.models.sections import VitSection
 from wsi_vit.models.vit.architecture import Architecture, drawn_architecture, said_by
 from wsi_vit.models.vit.beginning import (
     MODEL_TYPE,
     OwnConfig,
     encoder_alone,
-    fitted,
+    filled,
     is_own,
     new_encoder,
     pretrained_parts,
@@ -53,12 +53,15 @@ class Vit(ImageClassifier):
         """
         made_for, tensors = _read(folder, labels, section)
         tensors = tensors if same_names(folder, labels) else encoder_alone(tensors)
-        return _filled(folder, section, labels, (made_for, tensors), new=_NEW)
+        network = _network(said_by(made_for, section), section, labels)
+        return filled(network, (made_for, tensors), folder, new=_NEW)
 
     @staticmethod
     def restored(section: VitSection, folder: Path, labels: LabelMap) -> VisionTransformer:
         """Return the network of a model that was saved, every tensor of it."""
-        return _filled(folder, section, labels, _read(folder, labels, section))
+        made_for, tensors = _read(folder, labels, section)
+        network = _network(said_by(made_for, section), section, labels)
+        return filled(network, (made_for, tensors), folder)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, classes) of uint8 images (B, 3, H, W)."""
@@ -147,18 +150,3 @@ def _read(
     architecture, tensors = read_theirs(folder, labels)
     native = architecture.native_pool("native")
     return architecture, tensors | read_head(folder, architecture.native_pool(section.pool), native)
-
-
-def _filled(
-    folder: Path,
-    section: VitSection,
-    labels: LabelMap,
-    checkpoint: tuple[Architecture, dict[str, Tensor]],
-    *,
-    new: tuple[str, ...] = (),
-) -> VisionTransformer:
-    """Return a network with a checkpoint's tensors in it."""
-    made_for, tensors = checkpoint
-    network = _network(said_by(made_for, section), section, labels)
-    fill(network, fitted(tensors, made_for, network.encoder.architecture), folder, new=new)
-    return network
