@@ -24,7 +24,7 @@ from wsi_vit.slides.ome import ome_mpp
 from wsi_vit.slides.overview import read_overview
 from wsi_vit.slides.picture import draw_picture
 from wsi_vit.slides.quality.sharpness import sharpness
-from wsi_vit.slides.regions import close_gaps, drop_islands, fill_holes, grow
+from wsi_vit.slides.regions import close_gaps, drop_islands, fill_holes, grow, inner_edge
 from wsi_vit.slides.resolution import ResolutionSection, StatedMpp, resolve_mpp
 from wsi_vit.slides.shard import TileRow, write_shard
 from wsi_vit.slides.slide import open_slide
@@ -189,6 +189,15 @@ def test_growing_reaches_as_far_as_the_steps_and_closing_loses_nothing(
     assert not (grow(mask, cells, within=within) & ~within).any()
     assert (close_gaps(mask, cells) >= mask).all()
     assert (close_gaps(mask, cells) <= grown).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), cells=st.integers(0, 3))
+def test_an_edge_is_what_erosion_takes_away(seed: int, cells: int) -> None:
+    mask = np.random.default_rng(seed).random((12, 14)) < 0.8
+    stays = mask if not cells else ndimage.binary_erosion(mask, iterations=cells, border_value=1)
+
+    assert np.array_equal(inner_edge(mask, cells), mask & ~stays)
 
 
 @pytest.mark.parametrize("glass", [(240, 240, 240), (235, 228, 220), (180, 180, 185)])

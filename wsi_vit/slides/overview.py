@@ -65,6 +65,7 @@ def read_finely(slide: Slide, mpp: float, look: Look) -> Overview:
         return read_overview(slide, mpp)
 
     def read(block: Block) -> None:
+        """Read a block finely, show it, and keep its cells."""
         height, width = (FINE * (side.stop - side.start) for side in block)
         fine = np.empty((height, width, 3), np.uint8)
         _fill(slide, overview, block, fine)

@@ -20,7 +20,7 @@ from wsi_vit.section import Section
 from wsi_vit.slides.glass import density_planes
 from wsi_vit.slides.regions import close_gaps, drop_islands, grow
 
-_STRIP_ROWS = 512
+_STRIP_ROWS = 128
 _COLD = 1.25
 """Red over green density: haematoxylin has 0.93 (Ruifrok & Johnston 2001), green ink 2 to 4."""
 _WARM_RED, _WARM_BLUE = 0.22, 0.62

@@ -2,9 +2,10 @@
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,14 @@ from pydantic import Field
 
 from wsi_vit.errors import AnnotationError, LabelError
 from wsi_vit.geometry import Region
-from wsi_vit.labels import IGNORE_ID, LabelMap
+from wsi_vit.labels import IGNORE_ID, LabelMap, present
 from wsi_vit.section import Section
 from wsi_vit.slides.annotations import Annotations, read_annotations
 from wsi_vit.store import Artefact, Shape, Store, file_digest
 
-if TYPE_CHECKING:
-    import pyarrow
-
 VERSION = 1
 
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "multi_label"]
 
 _ROWS_A_BATCH = 256
 
@@ -32,10 +30,19 @@ class LabellingSection(Section):
 
     min_coverage: float = Field(default=0.5, gt=0, le=1)
     """Share of a tile that its class must cover; below it the tile stays unlabelled."""
+    least_share: float = Field(default=0.05, gt=0, le=1)
+    """Where tiles have several labels: share of a tile from which on one is there. It is absent
+    where it could not cover so much even if all that is unknown were of it, else not known."""
     outside: Literal["ignore", "background"] = "ignore"
-    """What lies outside every annotation: unknown, or (exhaustive annotations) background."""
+    """What lies outside every annotation: unknown, or (exhaustive annotations) background, which
+    is none of several labels."""
     min_overlap: float = Field(default=0.01, ge=0, le=1)
     """Least share of the tiles' area that must be annotated; less looks like a wrong scale."""
+
+    def shaping(self, task: Task) -> dict[str, Any]:
+        """Return the settings that decide the labels of a task."""
+        other = "min_coverage" if task == "multi_label" else "least_share"
+        return self.model_dump(mode="json", exclude={other})
 
 
 def label_tiles(
@@ -50,14 +57,16 @@ def label_tiles(
     """Label the tiles of a slide, or find that it was done already.
 
     The artefact holds `labels.arrow`, an Arrow stream with one row a tile in the tiles' order:
-    `label` (training id, null where unlabelled) or `mask` (PNG of training ids as large as the
-    tile, 255 is ignored; null where nothing is annotated). Its facts count what was found.
+    `label` (training id, null where unlabelled), `mask` (PNG of training ids as large as the tile,
+    255 is ignored; null where nothing is annotated), or `labels` and `unknown` (lists of training
+    ids: what is present, and what cannot be told; null where nothing can). Its facts count what was
+    found.
 
     Args:
         tiles: An artefact of the stage `tiles`.
         annotations: Any file that `read_annotations` reads.
         labels: Gathers the names or values in the file.
-        task: Whether tiles get a class or a mask.
+        task: Whether tiles get a class, a mask, or several labels.
         section: How they get it.
         store: Where the labels are kept.
 
@@ -65,7 +74,7 @@ def label_tiles(
         AnnotationError: The annotations cannot be used, or hardly touch the tiles.
         LabelError: What is outside is to be background, and the label map has none.
     """
-    if section.outside == "background" and labels.background is None:
+    if section.outside == "background" and labels.background is None and task != "multi_label":
         raise LabelError(
             "What lies outside the annotations is to be background, but no class stands for it",
             known=labels.names,
@@ -78,7 +87,7 @@ def label_tiles(
     shape = Shape.of(
         "tile-labels",
         VERSION,
-        sections={"labelling": section, "labels": labels, "task": task},
+        sections={"labelling": section.shaping(task), "labels": labels, "task": task},
         inputs={"tiles": tiles.digest, "annotations": file_digest(annotations)},
     )
 
@@ -90,6 +99,8 @@ def label_tiles(
         _refuse_strangers(coverage, annotations, section)
         if task == "classification":
             found = _write_classes(folder, coverage, labels, section)
+        elif task == "multi_label":
+            found = _write_presence(folder, coverage, labels, section)
         else:
             found = _write_masks(folder, drawn, tiles, labels, section)
         return {**found, "tiles": len(regions), "notes": list(drawn.notes)}
@@ -126,6 +137,18 @@ def choose_classes(
     return np.where(enough, best, -1)
 
 
+def choose_labels(coverage: NDArray[np.float64], section: LabellingSection) -> NDArray[np.uint8]:
+    """Return what is known of each label in each tile: 1 present, 0 absent, 255 not known.
+
+    Args:
+        coverage: Share of each tile that each label covers, shape (tiles, labels).
+        section: The least share; whether what is not annotated is none of the labels.
+    """
+    unseen = (1 - coverage.sum(axis=1)).clip(0)
+    unknown = unseen if section.outside == "ignore" else np.zeros(len(coverage))
+    return present(coverage, unknown, least_share=section.least_share)
+
+
 def _refuse_strangers(
     coverage: NDArray[np.float64], annotations: Path, section: LabellingSection
 ) -> None:
@@ -144,14 +167,41 @@ def _write_classes(
     folder: Path, coverage: NDArray[np.float64], labels: LabelMap, section: LabellingSection
 ) -> dict[str, Any]:
     ids = choose_classes(coverage, labels, section)
-    feature = {"label": {"names": list(labels.names), "_type": "ClassLabel"}}
-    values = ([None if index < 0 else index] for index in ids.tolist())
-    _write_stream(folder, feature, "int64", (value[0] for value in values))
+    rows = ({"label": None if index < 0 else index} for index in ids.tolist())
+    _write_stream(folder, {"label": _class_feature(labels)}, "int64", rows)
     counts = np.bincount(ids[ids >= 0], minlength=len(labels))
     return {
         "counts": dict(zip(labels.names, counts.tolist(), strict=True)),
         "unlabelled": int((ids < 0).sum()),
     }
+
+
+def _write_presence(
+    folder: Path, coverage: NDArray[np.float64], labels: LabelMap, section: LabellingSection
+) -> dict[str, Any]:
+    shown = choose_labels(coverage, section)
+    several = {"feature": _class_feature(labels), "_type": "List"}
+    _write_stream(
+        folder, {"labels": several, "unknown": several}, "list", (_lists(tile) for tile in shown)
+    )
+    return {
+        "counts": dict(zip(labels.names, (shown == 1).sum(axis=0).tolist(), strict=True)),
+        "unlabelled": int((shown == IGNORE_ID).all(axis=1).sum()),
+    }
+
+
+def _lists(tile: NDArray[np.uint8]) -> dict[str, list[int] | None]:
+    """Return what is present in a tile and what cannot be told; nothing where nothing can."""
+    if (tile == IGNORE_ID).all():
+        return {"labels": None, "unknown": None}
+    return {
+        "labels": np.flatnonzero(tile == 1).tolist(),
+        "unknown": np.flatnonzero(tile == IGNORE_ID).tolist(),
+    }
+
+
+def _class_feature(labels: LabelMap) -> dict[str, Any]:
+    return {"names": list(labels.names), "_type": "ClassLabel"}
 
 
 def _write_masks(
@@ -166,16 +216,16 @@ def _write_masks(
     other = IGNORE_ID if background is None else background
     side = int(tiles.facts["grid"]["tile_px"])
 
-    def rows() -> Iterator[dict[str, bytes | None] | None]:
+    def rows() -> Iterator[dict[str, dict[str, bytes | None] | None]]:
         nonlocal unlabelled
         for region in tile_regions(tiles):
             mask = drawn.mask(region, width_px=side, height_px=side, other=other)
             if (mask == IGNORE_ID).all():
                 unlabelled += 1
-                yield None
+                yield {"mask": None}
                 continue
             counts[:] += np.bincount(mask.ravel(), minlength=256)
-            yield {"bytes": encode_png(mask), "path": None}
+            yield {"mask": {"bytes": encode_png(mask), "path": None}}
 
     _write_stream(folder, {"mask": {"_type": "Image"}}, "image", rows())
     return {
@@ -194,35 +244,24 @@ def encode_png(mask: NDArray[np.uint8]) -> bytes:
     return sink.getvalue()
 
 
-def _write_stream(folder: Path, features: dict[str, Any], kind: str, values: Iterator[Any]) -> None:
-    """Write one column as an Arrow stream that `datasets` maps into memory."""
+def _write_stream(
+    folder: Path,
+    features: dict[str, Any],
+    kind: Literal["int64", "list", "image"],
+    rows: Iterator[Mapping[str, Any]],
+) -> None:
+    """Write columns of one kind as an Arrow stream that `datasets` maps into memory."""
     import pyarrow
 
-    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    (name,) = features
-    field = (name, image if kind == "image" else pyarrow.type_for_alias(kind))
+    types = {
+        "int64": pyarrow.int64(),
+        "list": pyarrow.list_(pyarrow.int64()),
+        "image": pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
+    }
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    schema = pyarrow.schema([field], metadata=metadata)
+    schema = pyarrow.schema([(name, types[kind]) for name in features], metadata=metadata)
     path = str(folder / "labels.arrow")
     with pyarrow.OSFile(path, "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
-        for batch in _batches(values):
-            stream.write_batch(_record_batch(name, batch, schema))
-
-
-def _record_batch(
-    name: str, values: Sequence[Any], schema: "pyarrow.Schema"
-) -> "pyarrow.RecordBatch":
-    import pyarrow
-
-    return pyarrow.RecordBatch.from_pydict({name: list(values)}, schema=schema)
-
-
-def _batches(values: Iterator[Any]) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for value in values:
-        batch.append(value)
-        if len(batch) == _ROWS_A_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        while batch := list(islice(rows, _ROWS_A_BATCH)):
+            columns = {name: [row[name] for row in batch] for name in features}
+            stream.write_batch(pyarrow.RecordBatch.from_pydict(columns, schema=schema))

@@ -1,14 +1,13 @@
 """From a slide to its shard of tiles: the stage `tiles`."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from wsi_vit.ahead import done_ahead
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.slides.coordinates.choosing import Chooser
 from wsi_vit.slides.coordinates.places import SlidePlaces
@@ -148,18 +147,7 @@ def _in_order(way: _Way, spans: list[range]) -> Generator[Chunk]:
     """Do the spans on several threads; yield them in order, holding few at a time."""
     threads = worker_count()
     most = threads * max(2, _TILES_AHEAD // way.size)
-    pending: deque[Future[Chunk]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="tiles") as pool:
-        try:
-            for span in spans:
-                pending.append(pool.submit(way.work, span))
-                if len(pending) >= most:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    return done_ahead(way.work, spans, threads=threads, ahead=most - 1)
 
 
 def _pieces(

@@ -22,7 +22,7 @@ from wsi_vit.slides.overview import Overview
 from wsi_vit.slides.pen import PenSection, find_pen
 from wsi_vit.slides.regions import drop_islands, fill_holes
 
-_STRIP_ROWS = 512
+_STRIP_ROWS = 128
 """Rows worked on at once: floats of a whole large slide would not fit the memory ceiling."""
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from wsi_vit.slides.quality.blur import BIN_CELLS, BLOCK_BINS, BLURRED
 from wsi_vit.slides.quality.survey import Survey
+from wsi_vit.slides.regions import inner_edge
 
 CARD = "quality.png"
 """The card beside a slide's tiles."""
@@ -50,9 +50,9 @@ def draw_card(survey: Survey) -> NDArray[np.uint8]:
     for mark, cells in _marks(survey).items():
         area = _shrunk(cells, size, 0.3)
         image.paste(COLOURS[mark], mask=Image.fromarray(area & _LINES[mark](y, x)))
-        image.paste(COLOURS[mark], mask=Image.fromarray(_edge(area, 1)))
+        image.paste(COLOURS[mark], mask=Image.fromarray(inner_edge(area, 1)))
     tissue = _shrunk(survey.mask.is_tissue, size, 0.5)
-    image.paste(COLOURS["tissue"], mask=Image.fromarray(_edge(tissue, 2)))
+    image.paste(COLOURS["tissue"], mask=Image.fromarray(inner_edge(tissue, 2)))
     return np.asarray(image)
 
 
@@ -64,11 +64,11 @@ def write_card(path: Path, card: NDArray[np.uint8]) -> None:
 def swatch(mark: str, *, width_px: int, height_px: int) -> NDArray[np.uint8]:
     """Return a sample of a mark, (height_px, width_px, 3), for a legend."""
     y, x = np.indices((height_px, width_px))
-    area = np.ones((height_px, width_px), np.bool_)
+    drawn = np.ones((height_px, width_px), np.bool_)
     lines = _LINES.get(mark)  # type: ignore[arg-type]
-    inside = np.zeros_like(area) if lines is None else lines(y, x)
+    drawn[2:-2, 2:-2] = False if lines is None else lines(y, x)[2:-2, 2:-2]
     image = Image.new("RGB", (width_px, height_px), "#ffffff")
-    image.paste(COLOURS[mark], mask=Image.fromarray(inside | _edge(area, 2)))
+    image.paste(COLOURS[mark], mask=Image.fromarray(drawn))
     return np.asarray(image)
 
 
@@ -90,7 +90,3 @@ def _shrunk(cells: NDArray[np.bool_], size: tuple[int, int], least: float) -> ND
     """Return where at least this share of a mask's cells lies under a pixel."""
     shares = Image.fromarray(cells.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     return np.asarray(shares) >= 255 * least
-
-
-def _edge(area: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    return area & ~np.asarray(ndimage.binary_erosion(area, iterations=width), np.bool_)
