@@ -38,6 +38,9 @@ PEERS = {
     "pytessera": "pytessera", "lazyslide": "lazyslide", "tiatoolbox": "tiatoolbox",
 }  # fmt: skip
 """Each peer's virtual environment; `raw` is OpenSlide + PIL, what everyone writes first."""
+_LOOKED_EVERY_S = 0.1
+"""Looking for a process's children goes through all there are: oftener, it slows what is measured,
+as cores of one processor share more than they have apart."""
 LIMIT_S = 300.0
 """After so long a peer is ended, and its figure is null."""
 
@@ -96,7 +99,7 @@ def watched(child: "subprocess.Popen[bytes]") -> int:
         if time.monotonic() > end:
             for process in family:
                 process.kill()
-        time.sleep(0.02)
+        time.sleep(_LOOKED_EVERY_S)
     return peak
 
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,16 +109,19 @@ class Store:
 
 
 def _entries(folder: Path) -> tuple[FileEntry, ...]:
-    entries: list[FileEntry] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        flush_file(path)
-        entries.append(
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(1, thread_name_prefix="flush") as disk:
+        kept = disk.map(flush_file, paths)  # the disk writes while we read
+        entries = [
             FileEntry(
                 path=path.relative_to(folder).as_posix(),
                 sha256=file_digest(path),
                 bytes=path.stat().st_size,
             )
-        )
+            for path in paths
+        ]
+        for _ in kept:  # its errors are ours
+            pass
     return tuple(entries)
 
 
