@@ -249,7 +249,7 @@ def measure(asked: argparse.Namespace) -> Figures:
             for job, resolution, cores in ORDER:
                 figures = run_job(job, resolution, slide, plans[resolution], cores=cores)
                 runs.setdefault(f"{job} {resolution} {cores}", []).append(figures)
-            whole.append(run_ours(NATIVE, slide)["wall_s"])
+            whole += [run_ours(NATIVE, slide)["wall_s"] for _ in range(3)]  # two seconds each
             for peer in FASTEST:
                 if found := run_peer(peer, HALF, slide, asked):
                     peers.setdefault(peer, []).append(found["tiles_s"] / found["tiles"])
