@@ -18,7 +18,7 @@ from wsi_vit.errors import LabelError
 from wsi_vit.section import Section
 
 IGNORE_ID = 255
-"""Pixels with this id count in no loss and no metric."""
+"""Pixels with this id count in no loss and no metric; neither does a label that is not known."""
 
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 """An RGB colour, such as `#d55e00`."""
@@ -162,6 +162,24 @@ class LabelMap(Section):
         palette = np.full((256, 3), 128, dtype=np.uint8)
         palette[: len(self)] = self.colours
         return palette[mask]
+
+
+def present(
+    shares: NDArray[np.floating], unknown: NDArray[np.floating], *, least_share: float
+) -> NDArray[np.uint8]:
+    """Return which labels images show: 1 present, 0 absent, 255 where it cannot be told.
+
+    A label is present where it covers the least share. It is absent only where it would not even
+    if all that is unknown were of it.
+
+    Args:
+        shares: Of each image, how much each label covers, (..., labels).
+        unknown: How much of each image nobody has looked at, (...).
+        least_share: More than 0.
+    """
+    least = least_share - 1e-9  # a share summed from parts is the share
+    possible = np.where(shares + unknown[..., None] >= least, IGNORE_ID, 0)
+    return np.where(shares >= least, 1, possible).astype(np.uint8)
 
 
 def _number(source: str | int, listed: Mapping[str | int, int]) -> str | int:

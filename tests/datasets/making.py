@@ -10,13 +10,7 @@ from PIL import Image
 from wsi_vit.cohort import CohortRow
 from wsi_vit.datasets.build import SlideShards
 from wsi_vit.datasets.image_shards import png_of
-from wsi_vit.datasets.shards import (
-    encoded,
-    label_features,
-    mask_features,
-    pixel_features,
-    write_stream,
-)
+from wsi_vit.datasets.shards import encoded, pixel_features, target_features, write_stream
 from wsi_vit.labels import LabelClass, LabelMap
 from wsi_vit.store import Artefact, Shape, Store
 
@@ -61,7 +55,7 @@ def tiles_of(store: Store, slide_id: str, *, columns: int, lines: int, seed: int
 
 def labels_of(store: Store, tiles: Artefact, targets: list[Any], task: str) -> Artefact:
     def make(folder: Path) -> dict[str, Any]:
-        features = label_features(LABELS) if task == "classification" else mask_features()
+        features = target_features(LABELS, task)
         name = "label" if task == "classification" else "mask"
         rows = [encoded(png_of(t)) if isinstance(t, np.ndarray) else t for t in targets]
         write_stream(folder / "labels.arrow", features, [{name: rows}])

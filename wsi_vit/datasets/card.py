@@ -8,8 +8,11 @@ from wsi_vit.cohort import SPLITS
 _TASKS = {
     "classification": "image-classification",
     "segmentation": "image-segmentation",
+    "multi_label": "image-classification",
     "pretraining": "image-feature-extraction",
 }
+_SUBTASKS = {"multi_label": ["multi-label-image-classification"]}
+"""What the hub calls a task within its task."""
 PATIENTS = "patients"
 _SLIDE_TAGS = ("histopathology", "whole-slide-imaging")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
@@ -27,7 +30,17 @@ train = dataset.filter(lambda split: split == "train", input_columns="split")
 
 {stored} `load_from_disk` stacks rows but joins no columns, hence three tables with the same rows.
 `wsi_vit.datasets.reading.open_dataset` joins them and reads one split in batches. `counts` is what
-a row holds of each class ({unit}), ignored pixels last."""
+a row holds of each class ({unit})."""
+
+_TARGETS = {
+    "segmentation": ("mask: PNG of training ids, 255 ignored", "pixels, ignored ones last"),
+    "multi_label": (
+        "labels: ids of those present; unknown: ids of those not known",
+        "1 for each label that is present, those not known last",
+    ),
+}
+_CLASS = ("label: training id", "1 for its class")
+"""What a row's target is, and what `counts` counts."""
 
 
 _STORED = {
@@ -76,6 +89,7 @@ def hub_metadata(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         "pretty_name": facts["name"],
         "task_categories": [_TASKS[facts["task"]]],
+        **({"task_ids": _SUBTASKS[facts["task"]]} if facts["task"] in _SUBTASKS else {}),
         "tags": [*(_SLIDE_TAGS if of_slides else ()), "wsi-vit"],
         "size_categories": [size],
     }
@@ -120,11 +134,11 @@ def beware(warnings: Sequence[str]) -> Iterator[str]:
 
 
 def _opening(facts: dict[str, Any]) -> str:
-    masks = facts["task"] == "segmentation"
+    target, unit = _TARGETS.get(facts["task"], _CLASS)
     return _OPENING.format(
         folder="dataset",
         columns="image and coordinates" if facts["store"] == "pixels" else "coordinates",
         stored=_STORED[facts["store"]],
-        target="mask: PNG of training ids, 255 ignored" if masks else "label: training id",
-        unit="pixels" if masks else "1 for its class",
+        target=target,
+        unit=unit,
     )

@@ -34,9 +34,9 @@ class SplitReport(Section):
     patients: int
     slides: int
     amount: dict[str, int]
-    """Pixels (of masks) or examples (of classes), by class."""
+    """Pixels (of masks) or examples (of classes and labels), by class."""
     ignored_share: float
-    """Share of the masks' pixels that count nowhere."""
+    """Share of the masks' pixels that count nowhere, or of the labels that are not known."""
     sizes: tuple[str, ...]
     """Sizes of the examples that were decoded, such as `256x256`, width first."""
 
@@ -88,6 +88,8 @@ def check_labels(dataset: TrainingSet) -> LabelReport:
     for name, examples in parts.items():
         sampled[name] = _sample(examples)
         faults += _split_faults(name, examples, sampled[name], dataset)
+    if dataset.task == "multi_label":
+        faults += _never_lacking(parts["train"], dataset.labels)
     faults += _straddling(parts, dataset.split_kind)
     if faults:
         raise DatasetError(
@@ -96,13 +98,13 @@ def check_labels(dataset: TrainingSet) -> LabelReport:
             known=dataset.labels.names,
             remedy="Check the label map's sources, the annotations and the split, and build again",
         )
-    reports = {str(name): _report(parts[name], sampled[name], dataset.labels) for name in SPLITS}
+    reports = {str(name): _report(parts[name], sampled[name], dataset) for name in SPLITS}
     return LabelReport(
         classes=dataset.labels.names,
         background=dataset.labels.background,
         background_share=_background_share(reports, dataset.labels),
         splits=reports,
-        warnings=(*dataset.warnings, *_warnings(reports, dataset.labels)),
+        warnings=(*dataset.warnings, *_warnings(reports, dataset)),
     )
 
 
@@ -131,13 +133,27 @@ def _split_faults(
     ]
     if unlike:
         yield f"labels of {', '.join(unlike[:3])} are not what was counted when it was built"
-    shapes = [e.key for e in sampled if e.target.ndim and e.target.shape != e.image.shape[:2]]
+    shapes = [e.key for e in sampled if e.target.ndim == 2 and e.target.shape != e.image.shape[:2]]
     if shapes:
         yield f"masks of {', '.join(shapes[:3])} are not the size of their images"
 
 
+def _never_lacking(train: DatasetExamples, labels: LabelMap) -> Iterator[str]:
+    """Yield what keeps labels from being told from nothing: no training example is without."""
+    shown = train.presence
+    constant = [
+        name
+        for index, name in enumerate(labels.names)
+        if (shown[:, index] == 1).any() and not (shown[:, index] == 0).any()
+    ]
+    if constant:
+        yield f"no training example is known to be without {', '.join(constant)}"
+
+
 def _counted(example: Example, classes: int) -> NDArray[np.int64]:
-    """Count a target as the dataset's `counts` do: training ids, then the ignored."""
+    """Count a target as the dataset's `counts` do: training ids (or labels), then the ignored."""
+    if example.target.ndim == 1:
+        return np.append(example.target == 1, (example.target == IGNORE_ID).sum()).astype(np.int64)
     found = np.bincount(example.target.ravel(), minlength=256)
     return np.append(found[:classes], found[IGNORE_ID])
 
@@ -153,17 +169,19 @@ def _straddling(parts: Mapping[Split, DatasetExamples], split_kind: str) -> Iter
         yield f"{error.what} ({error.got})"
 
 
-def _report(examples: DatasetExamples, sampled: list[Example], labels: LabelMap) -> SplitReport:
+def _report(examples: DatasetExamples, sampled: list[Example], dataset: TrainingSet) -> SplitReport:
+    labels = dataset.labels
     if not len(examples):
         nothing: dict[str, Any] = {"examples": 0, "patients": 0, "slides": 0, "sizes": ()}
         return SplitReport(**nothing, amount=dict.fromkeys(labels.names, 0), ignored_share=0.0)
     amount = examples.counts.sum(axis=0)
+    every = len(examples) * len(labels) if dataset.task == "multi_label" else amount.sum()
     return SplitReport(
         examples=len(examples),
         patients=len(set(examples.patients)),
         slides=len(set(examples.slide_ids)),
         amount={name: int(held) for name, held in zip(labels.names, amount, strict=False)},
-        ignored_share=float(amount[-1] / amount.sum()),
+        ignored_share=float(amount[-1] / every),
         sizes=tuple(sorted({f"{e.image.shape[1]}x{e.image.shape[0]}" for e in sampled})),
     )
 
@@ -175,10 +193,12 @@ def _background_share(reports: Mapping[str, SplitReport], labels: LabelMap) -> f
     return sum(report.amount[labels.background] for report in reports.values()) / total
 
 
-def _warnings(reports: Mapping[str, SplitReport], labels: LabelMap) -> Iterator[str]:
+def _warnings(reports: Mapping[str, SplitReport], dataset: TrainingSet) -> Iterator[str]:
+    several = dataset.task == "multi_label"
+    what, labels = "labels are not known" if several else "pixels are ignored", dataset.labels
     for name, report in reports.items():
         if report.ignored_share > _MOST_IGNORED:
-            yield f"{report.ignored_share:.0%} of the {name} split's pixels are ignored."
+            yield f"{report.ignored_share:.0%} of the {name} split's {what}."
     sizes = {size for report in reports.values() for size in report.sizes}
     if len(sizes) > 1:
         yield f"Images differ in size ({', '.join(sorted(sizes))}); models resize them."

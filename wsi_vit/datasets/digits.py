@@ -25,8 +25,8 @@ class DigitsSource(ImageSource):
     """Side of the pictures; bicubic between the 8 x 8 pixels."""
 
     def unfit(self, task: Task) -> list[str]:
-        """Return why it cannot serve a task: it has no masks."""
-        return ["digits have classes, and no masks"] if task == "segmentation" else []
+        """Return why it cannot serve a task: it has no masks, and one class a picture."""
+        return ["digits have classes, and no masks"] if self.has_masks_for(task) else []
 
     def find(self) -> list[SourceImage]:
         """Return the digits in scikit-learn's order."""

@@ -7,8 +7,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Task = Literal["classification", "segmentation", "pretraining"]
-"""Whether an example's target is one class id, a mask of them, or of no account (always 0)."""
+Task = Literal["classification", "segmentation", "multi_label", "pretraining"]
+"""Whether an example's target is one class id, a mask of them, what is known of each of several
+labels, or of no account (always 0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,8 @@ class Example:
     image: NDArray[np.uint8]
     """Shape (height, width, 3), RGB."""
     target: NDArray[np.uint8]
-    """Shape () for a class id, (height, width) for a mask; training ids, 255 is ignored."""
+    """Shape () for a class id, (height, width) for a mask: training ids, 255 is ignored. Shape
+    (labels,) for several labels: 1 present, 0 absent, 255 not known."""
     key: str
     """Names the example in its dataset: `slide_id/x_y` for a tile, the file's stem for an image."""
     slide_id: str

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -22,11 +22,13 @@ from wsi_vit.datasets.images import (
     none_found,
     refuse,
 )
+from wsi_vit.datasets.label_table import LabelTable, TableRow, read_label_table
 from wsi_vit.datasets.masks import CocoValues, IndexValues, MaskValues
 from wsi_vit.datasets.naming import PathSource, Pattern, ids_of
 from wsi_vit.section import Section
 
 _ORPHAN = "mask without an image"
+_NO_ROW = "no row in the table of labels"
 _UNCOVERED = "not annotated"
 
 
@@ -65,22 +67,68 @@ class FolderSource(PathSource):
     images: Annotated[str, AfterValidator(_below)] = "**/*"
     """Which files are images, as a glob; other suffixes than those of images are left out."""
     mask: MaskRule | None = None
+    table: Annotated[str, AfterValidator(_below)] | None = None
+    """The CSV below the root that says which of several labels each image shows (see
+    `label_table`); images that it does not name are left out."""
 
     def unfit(self, task: Task) -> list[str]:
-        """Return why these rules cannot serve a task: classes need `label`, masks need `mask`."""
+        """Return why these rules cannot serve a task: each needs a rule of its own."""
         if task == "classification" and self.label is None:
             return ["classes need `source.label`, which finds them in the paths"]
         if task == "segmentation" and self.mask is None:
             return ["masks need `source.mask`, which finds them beside the images"]
+        if task == "multi_label" and (self.mask is None) == (self.table is None):
+            return ["labels need `source.table`, a CSV that says them, or else `source.mask`"]
         return []
 
+    def has_masks_for(self, task: Task) -> bool:
+        """Say whether targets of a task are read from masks: not where a table tells labels."""
+        return super().has_masks_for(task) and (self.table is None or task == "segmentation")
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether a rule, or a column of the table, says which images are of one patient."""
+        table = self._table()
+        return super().patients_known or (table is not None and table.names_patients)
+
     def names(self) -> Mapping[str, int] | None:
-        """Return the categories of a COCO file, and what it covers with none; else no list."""
-        coco = self._coco()
+        """Return the labels of a table, or the categories of a COCO file with what has none."""
+        table, coco = self._table(), self._coco()
+        if table is not None:
+            return {name: number for number, name in enumerate(table.labels)}
         return {_UNCOVERED: 0, **coco.names} if coco else None
 
     def find(self) -> list[SourceImage]:
         """Return the images of the folder, by path."""
+        images = self._found()
+        table = self._table()
+        return images if table is None else self._as_told(images, table)
+
+    def _as_told(self, images: list[SourceImage], table: LabelTable) -> list[SourceImage]:
+        """Return the images with what the table says of them."""
+        there = {image.relative for image in images}
+        lost = [
+            f"{name}: is in the table, but not there" for name in table.rows if name not in there
+        ]
+        refuse(lost, self.root)
+        return [
+            self._with_row(image, table.rows[image.relative])
+            if image.relative in table.rows
+            else replace(image, left_out=image.left_out or _NO_ROW)
+            for image in images
+        ]
+
+    def _with_row(self, image: SourceImage, row: TableRow) -> SourceImage:
+        """Return an image with a row's words, where no rule finds them in its path."""
+        return replace(
+            image,
+            told=row.told,
+            patient=row.patient or image.patient if self.patient is None else image.patient,
+            site=row.site or image.site,
+            given=row.split or image.given,
+        )
+
+    def _found(self) -> list[SourceImage]:
         root = existing(self.root)
         paths = [path for path in sorted(root.glob(self.images)) if is_picture(path)]
         masks = {path: _mask_path(path, root, self.mask) for path in paths}
@@ -105,6 +153,9 @@ class FolderSource(PathSource):
         ]
         refuse(problems, root)
         return [*images, *_orphans({path: masks[path] for path in paths}, root)]
+
+    def _table(self) -> LabelTable | None:
+        return None if self.table is None else read_label_table(existing(self.root) / self.table)
 
     def _coco(self) -> CocoMasks | None:
         rule = self.mask

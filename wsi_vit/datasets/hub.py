@@ -6,13 +6,14 @@ refs/convert/parquet`), and the raw folders of others are read by sources of the
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from wsi_vit.cohort import Split
+from wsi_vit.datasets.example import Task
+from wsi_vit.datasets.hub_columns import Columns, told_apart
 from wsi_vit.datasets.hub_stream import drawn
 from wsi_vit.datasets.images import (
     EncodedMask,
@@ -29,24 +30,8 @@ from wsi_vit.datasets.parquet import Cell, Part, features_of, incomplete, parts_
 from wsi_vit.errors import DatasetError
 from wsi_vit.store.hub import HUB_ID, NotOnThisMachine, Repository
 
-if TYPE_CHECKING:
-    from datasets import Features
-
 _LISTS = ("*id2label.json", "README.md")
 _WANTED = ("*.parquet", *_LISTS)
-_IMAGE_WORDS = ("image", "pixel_values", "img", "picture", "photo")
-_MASK_WORDS = ("mask", "label", "labels", "annotation", "annotated", "segmentation", "label_map")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Columns:
-    """Which column plays which part."""
-
-    image: str
-    mask: str | None
-    label: str | None
-    classes: tuple[str, ...]
-    """Names of the label column's ids, where it has ids."""
 
 
 class HubSource(ImageSource):
@@ -66,7 +51,8 @@ class HubSource(ImageSource):
     mask: str | None = None
     """The column of masks, which hold ids as grey values; absent: found by its kind and name."""
     label: str | None = None
-    """The column of classes of whole images; absent: the only one that holds classes."""
+    """The column of classes of whole images, or of lists of them; absent: the only such one. Beside
+    a column of lists, one called `unknown` lists the labels that are not known."""
     patient: str | None = None
     """The column that says which images belong together; absent: each stands for itself."""
     site: str | None = None
@@ -93,6 +79,12 @@ class HubSource(ImageSource):
         if columns.mask:  # the classes of whole images say nothing of the masks' ids
             return None
         return {name: number for number, name in enumerate(columns.classes)} or None
+
+    def has_masks_for(self, task: Task) -> bool:
+        """Say whether targets of a task are read from masks: not where a column lists labels."""
+        if task != "multi_label":
+            return super().has_masks_for(task)
+        return not self._columns(self._parts(self.folder())[0]).is_list
 
     def find(self) -> list[SourceImage]:
         """Return the rows of all files, by file and row.
@@ -170,12 +162,13 @@ class HubSource(ImageSource):
             problems.append(f"{part.path.name}: {part.split!r} is no split; say so in `splits`")
         return given
 
-    def _columns(self, part: Part) -> _Columns:
-        return _told_apart(features_of(part), self)
+    def _columns(self, part: Part) -> Columns:
+        return told_apart(features_of(part), self)
 
     def _rows(self, part: Part) -> Iterator[dict[str, Any]]:
         columns = self._columns(part)
         small = {"patient": self.patient, "site": self.site, "label": columns.label}
+        small["unknown"] = columns.unknown
         stamp = part.path.stat().st_mtime_ns
         for row in rows_of(part, {role: name for role, name in small.items() if name}):
             group, place = row["group"], row["row"]
@@ -183,7 +176,8 @@ class HubSource(ImageSource):
             if columns.mask:
                 cell = Cell(part.path, stamp, columns.mask, group, place)
                 row["mask"] = EncodedMask(cell, IndexValues())
-            row["word"] = _word(row.get("label"), columns.classes)
+            row["word"] = "" if columns.is_list else _word(row.get("label"), columns.classes)
+            row["told"] = columns.told(row) if columns.is_list else None
             yield row
 
     def _image(
@@ -198,6 +192,7 @@ class HubSource(ImageSource):
             mask=row.get("mask"),
             site=_text(row["site"]) if self.site else part.split,
             word=row["word"],
+            told=row["told"],
             given=given or "",
             left_out="" if given is not None else f"split {part.split!r}",
         )
@@ -206,45 +201,6 @@ class HubSource(ImageSource):
 def _is_whole(folder: Path) -> bool:
     parts = parts_in(folder)
     return bool(parts) and not incomplete(parts)
-
-
-def _told_apart(features: "Features", source: HubSource) -> _Columns:
-    """Find out which column plays which part.
-
-    Raises:
-        DatasetError: A column that is named is not there, or one cannot be told from another.
-    """
-    from datasets import ClassLabel, Image
-
-    asked = (source.image, source.mask, source.label, source.patient, source.site)
-    lost = [name for name in asked if name is not None and name not in features]
-    if lost:
-        raise _unclear(f"There is no column {', '.join(lost)}", features)
-    pictures = [name for name, kind in features.items() if isinstance(kind, Image)]
-    image = source.image or _named_one_of(_IMAGE_WORDS, pictures)
-    if image is None:
-        raise _unclear("Which column holds the images cannot be told", features)
-    rest = [name for name in pictures if name != image]
-    mask = source.mask or (rest[0] if len(rest) == 1 else _named_one_of(_MASK_WORDS, rest))
-    labels = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
-    label = source.label or (labels[0] if len(labels) == 1 else None)
-    kind = features[label] if label else None
-    names = tuple(kind.names or ()) if isinstance(kind, ClassLabel) else ()
-    return _Columns(image=image, mask=mask, label=label, classes=names)
-
-
-def _named_one_of(words: tuple[str, ...], columns: list[str]) -> str | None:
-    if len(columns) == 1:
-        return columns[0]
-    return next((word for word in words if word in columns), None)
-
-
-def _unclear(what: str, features: "Features") -> DatasetError:
-    return DatasetError(
-        what,
-        known=[f"{name} ({type(kind).__name__})" for name, kind in features.items()],
-        remedy="Name columns in source.image, source.mask, source.label, source.patient, .site",
-    )
 
 
 def _read_names(path: Path) -> dict[str, int]:

@@ -19,15 +19,16 @@ from wsi_vit.datasets.example import Task
 from wsi_vit.datasets.image_targets import Target, TargetReader
 from wsi_vit.datasets.images import ImageSource, SourceImage, refuse
 from wsi_vit.datasets.shards import (
+    PRESENT,
     ROWS_A_BATCH,
+    UNKNOWN,
     encoded,
     in_batches,
-    label_features,
-    mask_features,
     pixel_features,
+    target_features,
     write_stream,
 )
-from wsi_vit.labels import LabelMap
+from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.store import Artefact, Shape, Store, digest_of
 
 _MOST_NAMED = 20
@@ -88,15 +89,16 @@ class _Chooser:
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the shard of labels into a scratch folder; return its facts."""
         task, source = self.reader.task, self.reader.source
-        features = mask_features() if task == "segmentation" else label_features(self.reader.labels)
-        column, kept = "mask" if task == "segmentation" else "label", list[int]()
+        features, kept = target_features(self.reader.labels, task), list[int]()
 
-        def cells() -> Iterator[Any]:
-            for place, cell in self._chosen():
+        def cells() -> Iterator[Mapping[str, Any]]:
+            for place, row in self._chosen():
                 kept.append(place)
-                yield cell
+                yield row
 
-        batches = ({column: batch} for batch in _batched(cells()))
+        batches = (
+            {name: [row[name] for row in batch] for name in features} for batch in _batched(cells())
+        )
         rows = write_stream(folder / "labels.arrow", features, batches)
         refuse(self.problems, source.root)
         return {
@@ -137,14 +139,20 @@ class _Chooser:
             if self._is_dropped(found.target):
                 self.dropped["background only"].append(self.images[place].relative)
                 continue
-            yield place, _cell(found.target)
+            yield place, _row(found.target)
 
     def _is_dropped(self, target: Target) -> bool:
         return self.reader.source.background_only == "drop" and self.reader.is_background(target)
 
 
-def _cell(target: Target) -> Any:
-    return encoded(png_of(target)) if isinstance(target, np.ndarray) else target
+def _row(target: Target) -> Mapping[str, Any]:
+    """Return the cells of a target, by column."""
+    if not isinstance(target, np.ndarray):
+        return {"label": target}
+    if target.ndim == 2:
+        return {"mask": encoded(png_of(target))}
+    unknown = np.flatnonzero(target == IGNORE_ID).tolist()
+    return {PRESENT: np.flatnonzero(target == 1).tolist(), UNKNOWN: unknown}
 
 
 def png_of(mask: NDArray[np.uint8]) -> bytes:
@@ -201,9 +209,13 @@ def _labels_shape(chooser: _Chooser) -> Shape:
         "names": digest_of(dict(reader.names)) if reader.names is not None else None,
     }
     inputs = {"images": digest_of(listed)}
-    if reader.task == "segmentation":
+    if reader.source.has_masks_for(reader.task):
         masks = [image.mask.digest() if image.mask else "" for image in images]
         inputs["masks"] = digest_of(masks)
+        if reader.task == "multi_label":
+            sections["least_share"] = reader.source.least_share
+    elif reader.task == "multi_label":
+        sections["told"] = digest_of([dict(image.told or {}) for image in images])
     else:
         sections["words"] = digest_of([image.word for image in images])
     return Shape.of("image-labels", 3, sections=sections, inputs=inputs)

@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 
 from wsi_vit.datasets.decoding import decode_image
 from wsi_vit.datasets.example import Task
+from wsi_vit.datasets.image_labels import (
+    Presence,
+    refuse_strange_columns,
+    seen_in_mask,
+    told_by_table,
+)
 from wsi_vit.datasets.images import Absent, ImageSource, SourceIds, SourceImage
 from wsi_vit.errors import DatasetError, LabelError
 from wsi_vit.labels import IGNORE_ID, LabelMap, fold
@@ -23,7 +29,8 @@ _MOST_SHOWN = 8
 
 
 Target = NDArray[np.uint8] | int | None
-"""Training ids (h, w) of a mask, or the training id of a class, or None where there is none."""
+"""Training ids (h, w) of a mask, what is known of several labels (labels,), or the training id of a
+class; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +64,21 @@ class TargetReader:
                 no list, and a class of a mask gathers names alone.
             DatasetError: `unknown` or `background_only` speak of a background that is not there.
         """
-        names = source.names()
-        _refuse_unfounded(source, labels)
-        if names is None and task == "segmentation":
+        names, masks = source.names(), source.has_masks_for(task)
+        if task != "multi_label":  # there, what is none of the labels needs no class
+            _refuse_unfounded(source, labels)
+        if names is None and masks:
             _refuse_nameless(labels)
         resolved = labels.resolved(names) if names is not None else labels
+        ignored = _ignored(source, labels, names if masks else None)
+        if task == "multi_label" and not masks and names and source.unknown == "refuse":
+            refuse_strange_columns(names, labels, passed_over=ignored)
         return cls(
             source=source,
-            labels=resolved if task == "segmentation" else labels,
+            labels=resolved if masks else labels,
             task=task,
             names=names,
-            ignored=_ignored(source, labels, names if task == "segmentation" else None),
+            ignored=ignored,
         )
 
     @property
@@ -94,7 +105,10 @@ class TargetReader:
         if self.task == "pretraining":
             target = 0  # of the one class there is, whatever the image shows
         elif self.task == "segmentation":
-            target = self._mask_target(image, size, faults)
+            values = self._mask_values(image, size, faults)
+            target = None if values is None else self.mask(values)
+        elif self.task == "multi_label":
+            target = self._labels_of(image, size, faults)
         else:
             target = self.class_of(image)
             if target is None and not self._may_be_unknown(image.word):
@@ -123,8 +137,10 @@ class TargetReader:
         return found
 
     def is_background(self, target: Target) -> bool:
-        """Say whether a target shows nothing but background (and ignored pixels)."""
+        """Say whether a target shows nothing but background (and ignored pixels), or no label."""
         background = self.labels.background_id
+        if isinstance(target, np.ndarray) and target.ndim == 1:
+            return not target.any()
         if isinstance(target, np.ndarray):
             return bool(((target == background) | (target == IGNORE_ID)).all())
         return target == background
@@ -137,9 +153,25 @@ class TargetReader:
     def _may_be_unknown(self, word: str) -> bool:
         return self.source.unknown != "refuse" or fold(word) in self.ignored
 
-    def _mask_target(
+    def _labels_of(
         self, image: SourceImage, size: tuple[int, int] | None, faults: list[str]
-    ) -> NDArray[np.uint8] | None:
+    ) -> Presence | None:
+        if image.told is not None:
+            return told_by_table(image.told, self.labels)
+        values = self._mask_values(image, size, faults)
+        if values is None:
+            return None
+        return seen_in_mask(
+            counted(values),
+            self.labels,
+            unknown=None if self.source.unknown == "ignore" else self.ignored,
+            least_share=self.source.least_share,
+        )
+
+    def _mask_values(
+        self, image: SourceImage, size: tuple[int, int] | None, faults: list[str]
+    ) -> SourceIds | None:
+        """Return the source ids of an image; whatever is wrong with them is a fault."""
         try:
             values = image.source_ids()
         except ValueError as error:
@@ -157,7 +189,7 @@ class TargetReader:
         }
         self.unlisted.update(found)
         faults += self._strangers(found)
-        return self.mask(values)
+        return values
 
     def _strangers(self, found: Mapping[int, int]) -> Iterator[str]:
         listed = None if self.names is None else set(self.names.values())

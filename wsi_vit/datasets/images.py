@@ -140,6 +140,9 @@ class SourceImage:
     site: str = ""
     word: str = ""
     """Its class as the source spells it; for masks, what to stratify by."""
+    told: Mapping[str, int] | None = None
+    """Which labels it shows, as the source spells them: 1 present, 0 absent, 255 not known; None
+    where no table says so."""
     given: str = ""
     """The split that the source puts it in, as one of ours."""
     left_out: str = ""
@@ -170,11 +173,14 @@ class ImageSource(Section):
     root: Path | None = None
     """The local copy; `--cohort` names another."""
     unknown: Literal["refuse", "ignore", "background"] = "refuse"
-    """What becomes of classes and mask values that the label map does not name."""
+    """What becomes of classes and mask values that the label map does not name. Where an image has
+    several labels, `background` is what is none of them, and `ignore` what nobody knows."""
     ignored: tuple[str | Annotated[int, Field(ge=0, le=65535, strict=True)], ...] = ()
     """Source classes (names or ids) whose pixels count nowhere, whatever `unknown` says."""
     background_only: Literal["keep", "drop"] = "keep"
-    """Whether images stay that show nothing but background."""
+    """Whether images stay that show nothing but background, or none of several labels."""
+    least_share: float = Field(default=0.001, gt=0, le=1)
+    """Where an image has several labels and a mask: of its pixels, what shows that one is there."""
     rows: int | None = Field(default=None, ge=1)
     """At most so many images, chosen by the digests of their bytes: the same on every machine."""
     mpp: float | None = Field(default=None, gt=0)
@@ -200,6 +206,10 @@ class ImageSource(Section):
         """Return why these settings cannot serve a task; empty where they can."""
         del task
         return []
+
+    def has_masks_for(self, task: Task) -> bool:
+        """Say whether targets of a task are read from masks."""
+        return task in ("segmentation", "multi_label")
 
     def names(self) -> Mapping[str, int] | None:
         """Return the source's own name list, name -> source id; None where it has none.

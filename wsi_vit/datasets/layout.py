@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from wsi_vit.datasets.plan import Plan
 from wsi_vit.datasets.shards import (
-    encoded,
     in_batches,
-    label_features,
-    mask_features,
     open_stream,
     pixel_features,
+    target_features,
     tile_features,
     write_stream,
 )
@@ -53,7 +51,7 @@ def write_layout(
     write_stream(folder / SIDECAR_FOLDER / SIDECAR, sidecar_features(columns), batches)
     pixels = [shard.path for shard in plan.shards]
     _write_state(plan, folder, "", pixels, picture_features(plan))
-    _write_state(plan, folder, LABELS_FOLDER, streams, target_features(plan))
+    _write_state(plan, folder, LABELS_FOLDER, streams, target_features(plan.labels, plan.task))
     sidecar = [folder / SIDECAR_FOLDER / SIDECAR]
     _write_state(plan, folder, SIDECAR_FOLDER, sidecar, sidecar_features(columns))
 
@@ -61,11 +59,6 @@ def write_layout(
 def picture_features(plan: Plan) -> "Features":
     """Return the columns of the pictures' table, or of where they lie."""
     return tile_features("coordinates") if plan.has_places_only else pixel_features()
-
-
-def target_features(plan: Plan) -> "Features":
-    """Return the columns of the labels' table."""
-    return mask_features() if plan.task == "segmentation" else label_features(plan.labels)
 
 
 def sidecar_features(columns: Mapping[str, Sequence[Any]]) -> "Features":
@@ -85,10 +78,9 @@ def shard_paths(folder: Path) -> list[Path]:
 
 def _own_labels(plan: Plan, folder: Path, index: int) -> Path:
     shard, path = plan.shards[index], folder / f"{index:06}.arrow"
-    rows = len(open_stream(shard.path))
-    column = "mask" if plan.task == "segmentation" else "label"
-    value = encoded(None) if plan.task == "segmentation" else shard.own
-    write_stream(path, target_features(plan), [{column: [value] * rows}])
+    rows, features = len(open_stream(shard.path)), target_features(plan.labels, plan.task)
+    own = {"label": shard.own}
+    write_stream(path, features, [{name: [own.get(name)] * rows for name in features}])
     return path
 
 

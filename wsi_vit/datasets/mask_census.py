@@ -47,7 +47,7 @@ class SourceRow(Section):
     masks: int
     """Masks that show it."""
     becomes: str
-    """Name of the class, or `ignored`."""
+    """Name of the class, or `ignored`; of several labels an image also `none of the labels`."""
     listed: bool
     """Whether the label map names it, or the source declares it ignored."""
 
@@ -217,9 +217,16 @@ def _source_row(number: int, tally: _Tally, total: int) -> SourceRow:
         pixels=tally.pixels[number],
         share=tally.pixels[number] / total,
         masks=tally.shown_in[number],
-        becomes="ignored" if meant == IGNORE_ID else reader.labels.names[meant],
+        becomes=_becomes(meant, number, reader),
         listed=_is_listed(number, reader),
     )
+
+
+def _becomes(meant: int, number: int, reader: TargetReader) -> str:
+    if meant != IGNORE_ID:
+        return reader.labels.names[meant]
+    shows_none = reader.task == "multi_label" and reader.source.unknown == "background"
+    return "none of the labels" if shows_none and number not in reader.ignored else "ignored"
 
 
 def _class_row(index: int, tally: _Tally, counting: int) -> ClassRow:

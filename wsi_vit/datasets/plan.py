@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wsi_vit.datasets.example import Task
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.datasets.splits import AnySplit, Rows
+from wsi_vit.datasets.targets import is_labelled
 from wsi_vit.labels import LabelMap
 from wsi_vit.store import Artefact, Shape, Store, digest_of
 
@@ -95,11 +96,13 @@ class Plan:
         """Return all rows of all shards, in order.
 
         `counts` is (rows, classes + 1), ignored pixels last; what a split balances is the class
-        that the source names for an image or slide, where it names one, else these counts.
+        that the source names for an image or slide, where it names one, else these counts. Where
+        an image has several labels, each example of one counts as the share of all of them that it
+        is, so that whom a rare label is of is dealt out by that label.
         """
         tables = [open_stream(s.path).select(["slide_id", "x", "y"]) for s in self.shards]
         sizes = [len(table) for table in tables]
-        usable = counts[:, :-1].sum(axis=1) > 0
+        usable = is_labelled(counts, self.task)
 
         def fact(name: str) -> NDArray[np.str_]:
             pairs = zip(self.shards, sizes, strict=True)
@@ -116,16 +119,21 @@ class Plan:
             x=column("x"),
             y=column("y"),
             side=np.repeat([shard.side for shard in self.shards], sizes),
-            counts=_strata(fact("word")[:, None], counts, usable),
+            counts=self._strata(fact("word")[:, None], counts, usable),
             usable=usable,
         )
 
+    def _strata(
+        self, words: NDArray[np.str_], counts: NDArray[np.int64], usable: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return what to balance, shape (rows, strata): words' classes, labels, or target shares.
 
-def _strata(
-    words: NDArray[np.str_], counts: NDArray[np.int64], usable: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return what to balance, shape (rows, strata): the words' classes, or shares of the target."""
-    if (words[usable] != "").all() and usable.any():
-        return (words == np.unique(words)[None]).astype(np.float64)
-    known = counts[:, :-1].astype(np.float64)
-    return known / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        Labels are followed by the rows that show none of them.
+        """
+        if (words[usable] != "").all() and usable.any():
+            return (words == np.unique(words)[None]).astype(np.float64)
+        known = counts[:, :-1].astype(np.float64)
+        if self.task != "multi_label":
+            return known / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        shown = np.column_stack([known, ~known.any(axis=1)]) * usable[:, None]
+        return shown / np.maximum(shown.sum(axis=0), 1)

@@ -24,7 +24,8 @@ from wsi_vit.datasets.bare import bare_picture
 from wsi_vit.datasets.card import PATIENTS
 from wsi_vit.datasets.publish_card import Listing, Published, readme_text
 from wsi_vit.datasets.reading import DatasetExamples, TrainingSet
-from wsi_vit.datasets.shards import encoded, label_features
+from wsi_vit.datasets.shards import PRESENT, UNKNOWN, encoded, target_features
+from wsi_vit.labels import IGNORE_ID
 from wsi_vit.store import Artefact, Shape, Store
 
 if TYPE_CHECKING:
@@ -121,12 +122,20 @@ class _Table:
 
     def _pictures(self, some: DatasetExamples) -> dict[str, list[Any]]:
         rows = range(len(some))
-        labels = some.labels.tolist()
-        if self.data.task == "segmentation":
-            labels = [encoded(bare_picture(some.encoded_mask(row))) for row in rows]
         return {
             "image": [encoded(bare_picture(some.encoded(row))) for row in rows],
-            "label": labels,
+            **self._targets(some),
+        }
+
+    def _targets(self, some: DatasetExamples) -> dict[str, list[Any]]:
+        if self.data.task == "segmentation":
+            masks = (some.encoded_mask(row) for row in range(len(some)))
+            return {"label": [encoded(bare_picture(mask)) for mask in masks]}
+        if self.data.task != "multi_label":
+            return {"label": some.labels.tolist()}
+        return {
+            column: [np.flatnonzero(row == value).tolist() for row in some.presence]
+            for column, value in ((PRESENT, 1), (UNKNOWN, IGNORE_ID))
         }
 
 
@@ -156,7 +165,6 @@ def _features(data: TrainingSet, parts: Sequence[DatasetExamples], group: str) -
     """Return the columns: only those that say something of these examples."""
     from datasets import Features, Image, Value
 
-    target = Image() if data.task == "segmentation" else label_features(data.labels)["label"]
     words = ["slide", group, *(["site"] if any(any(part.sites) for part in parts) else [])]
     are_tiles = any(part.x.any() or part.y.any() for part in parts)
     numbers = ["x", "y"] if are_tiles else []
@@ -164,11 +172,22 @@ def _features(data: TrainingSet, parts: Sequence[DatasetExamples], group: str) -
     return Features(
         {
             "image": Image(),
-            "label": target,
+            **_target_columns(data, parts),
             **{name: Value("string") for name in words},
             **{name: Value("float64") for name in numbers},
         }
     )
+
+
+def _target_columns(data: TrainingSet, parts: Sequence[DatasetExamples]) -> dict[str, Any]:
+    """Return the columns of the targets; of masks and classes it is called `label`."""
+    columns = dict(target_features(data.labels, data.task))
+    if data.task != "multi_label":
+        (only,) = columns.values()
+        return {"label": only}
+    if not any((part.presence == IGNORE_ID).any() for part in parts):
+        del columns[UNKNOWN]
+    return columns
 
 
 def _places(some: DatasetExamples) -> dict[str, list[Any]]:

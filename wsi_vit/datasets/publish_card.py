@@ -42,6 +42,10 @@ _COLUMNS = {
     "y": "top edge of the tile, base pixels of its slide",
     "mpp": "micrometres per pixel of the slide or image",
 }
+_SEVERAL = {
+    "labels": "ids of the labels that the image shows, see below; none where it shows none",
+    "unknown": "ids of the labels of which nobody knows whether it shows them",
+}
 _TARGETS = {
     "classification": "the class, see below",
     "segmentation": "PNG of class ids, of the image's size or of the mask's own; 255 is ignored",
@@ -144,7 +148,9 @@ def _head(data: TrainingSet, listing: Listing, published: Published) -> str:
 
 
 def _told(name: str, data: TrainingSet) -> str:
-    return _TARGETS[data.task] if name == "label" else _COLUMNS[name].format(unit=data.unit)
+    if name == "label":
+        return _TARGETS[data.task]
+    return (_COLUMNS | _SEVERAL)[name].format(unit=data.unit)
 
 
 def _classes(data: TrainingSet) -> Iterator[str]:

@@ -21,6 +21,7 @@ from wsi_vit.datasets.pictures import EncodedColumn, Pictures, open_pictures
 from wsi_vit.datasets.shards import open_stream
 from wsi_vit.datasets.splits import assert_disjoint
 from wsi_vit.datasets.stains import stain_maps
+from wsi_vit.datasets.targets import presence_of
 from wsi_vit.labels import LabelMap
 from wsi_vit.slides.stain.mapping import StainMap
 from wsi_vit.store import Manifest, read_manifest
@@ -111,7 +112,10 @@ class DatasetExamples:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """How much of each class each example holds, (n, classes + 1), ignored pixels last."""
+        """How much of each class each example holds, (n, classes + 1), ignored pixels last.
+
+        Of several labels 1 for each that is present; last, how many are not known.
+        """
         counts = self._sidecar["counts"].combine_chunks()
         return counts.flatten().to_numpy().reshape(len(counts), -1)[self.rows]
 
@@ -119,6 +123,14 @@ class DatasetExamples:
     def labels(self) -> NDArray[np.int64]:
         """The class each example holds most of (its own, for classification), (n,)."""
         return self.counts[:, :-1].argmax(axis=1)
+
+    @cached_property
+    def presence(self) -> NDArray[np.uint8]:
+        """Which labels each example shows: 1 present, 0 absent, 255 not known, (n, labels).
+
+        Only where examples have several labels.
+        """
+        return self._presence[self.rows]
 
     @property
     def decode(self) -> Decoder:
@@ -142,6 +154,8 @@ class DatasetExamples:
     def _target(self, index: int) -> NDArray[np.uint8]:
         if self.task == "segmentation":
             return decode_mask(self._masks[int(self.rows[index])], name=self.keys[index])
+        if self.task == "multi_label":
+            return self.presence[index].copy()
         return np.array(self.labels[index], dtype=np.uint8)
 
     def _restained(self, image: NDArray[np.uint8], slide_id: str) -> NDArray[np.uint8]:
@@ -174,8 +188,16 @@ class DatasetExamples:
 
     @cached_property
     def _masks(self) -> EncodedColumn:
-        paths = shard_paths(self.folder / LABELS_FOLDER)
-        return EncodedColumn([open_stream(path) for path in paths], "mask")
+        return EncodedColumn(self._targets, "mask")
+
+    @cached_property
+    def _presence(self) -> NDArray[np.uint8]:
+        labels = read_labels(self.folder)
+        return np.concatenate([presence_of(table, labels) for table in self._targets])
+
+    @property
+    def _targets(self) -> list[pa.Table]:
+        return [open_stream(path) for path in shard_paths(self.folder / LABELS_FOLDER)]
 
 
 class TrainingSet:
@@ -245,6 +267,11 @@ class TrainingSet:
         return open_stream(self.folder / SIDECAR_FOLDER / SIDECAR)["split"].to_pylist()
 
 
+def read_labels(folder: Path) -> LabelMap:
+    """Return the label map of a dataset."""
+    return LabelMap.model_validate_json((folder / "labels.json").read_text())
+
+
 def open_dataset(folder: Path) -> TrainingSet:
     """Open a dataset, and check that it is the one that was built and that no patient straddles.
 
@@ -254,8 +281,7 @@ def open_dataset(folder: Path) -> TrainingSet:
     """
     manifest = read_manifest(folder)
     refuse_damage(folder, manifest)
-    labels = LabelMap.model_validate_json((folder / "labels.json").read_text())
-    opened = TrainingSet(folder, manifest, labels)
+    opened = TrainingSet(folder, manifest, read_labels(folder))
     if opened.split_kind != "regions":
         sidecar = open_stream(folder / SIDECAR_FOLDER / SIDECAR)
         assert_disjoint(sidecar["patient"].to_pylist(), sidecar["split"].to_pylist())

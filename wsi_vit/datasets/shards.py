@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from wsi_vit.datasets.example import Task
 from wsi_vit.errors import DatasetError
 from wsi_vit.labels import LabelMap
 from wsi_vit.slides.shard import StoreKind, shard_schema
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 ROWS_A_BATCH = 256
 """Rows a record batch: a random read touches one."""
+
+PRESENT, UNKNOWN = "labels", "unknown"
+"""The columns of several labels a row: ids of what is present, and of what is not known."""
 
 
 def pixel_features() -> "Features":
@@ -49,18 +53,21 @@ def tile_features(store: StoreKind) -> "Features":
     return Features.from_arrow_schema(shard_schema(store))
 
 
-def label_features(labels: LabelMap) -> "Features":
-    """Return the columns of a shard of classes: one training id a row, null where unlabelled."""
-    from datasets import ClassLabel, Features
+def target_features(labels: LabelMap, task: Task) -> "Features":
+    """Return the columns of a shard of targets, null where a row is unlabelled.
 
-    return Features({"label": ClassLabel(names=list(labels.names))})
+    Of masks a PNG of training ids. Of several labels the list of those that are present, as
+    `datasets` has it (`List(ClassLabel)`), and the list of those that are not known: what is in
+    neither is absent. Else one training id.
+    """
+    from datasets import ClassLabel, Features, Image, List
 
-
-def mask_features() -> "Features":
-    """Return the columns of a shard of masks: PNG of training ids, null where unlabelled."""
-    from datasets import Features, Image
-
-    return Features({"mask": Image()})
+    one = ClassLabel(names=list(labels.names))
+    if task == "segmentation":
+        return Features({"mask": Image()})
+    if task == "multi_label":
+        return Features({PRESENT: List(one), UNKNOWN: List(one)})
+    return Features({"label": one})
 
 
 def encoded(data: bytes | None) -> dict[str, bytes | None] | None:

@@ -27,21 +27,27 @@ _RARE = 0.01
 
 
 def problems_of(census: Census, reader: TargetReader) -> list[str]:
-    """Return why these masks, with this label map, must not be trained on."""
-    return [
+    """Return why these masks, with this label map, must not be trained on.
+
+    Where an image has several labels, pixels that none of them gathers are no fault.
+    """
+    found = [
         *_unread(census),
         *_unlisted(census, reader),
         *_misuse_of_255(census, reader),
         *_shifted(census, reader),
         *_beyond_the_names(census, reader),
         *_missing(census, reader),
-        *_background(census, reader),
-        *_nothing_counts(census),
     ]
+    if reader.task == "multi_label":
+        return [*found, *_named_as_nothing(reader)]
+    return [*found, *_background(census, reader), *_nothing_counts(census)]
 
 
 def warnings_of(census: Census, reader: TargetReader) -> list[str]:
-    """Return what to beware of, and what may be meant."""
+    """Return what to beware of, and what may be meant; of several labels the split's own say."""
+    if reader.task == "multi_label":
+        return []
     return [*_partly_ignored(census), *_rare(census, reader), *_mostly_one(census, reader)]
 
 
@@ -134,6 +140,15 @@ def _missing(census: Census, reader: TargetReader) -> Iterator[str]:
             asked = [n for n in reader.labels.classes[index].sources if isinstance(n, int)]
             told = f" ({some(_called(number, reader) for number in asked)})" if asked else ""
             yield f"no mask shows {row.name}{told}"
+
+
+def _named_as_nothing(reader: TargetReader) -> Iterator[str]:
+    named_so = [name for name in reader.labels.names if fold(name) in _NOTHING]
+    if named_so:
+        yield (
+            f"{some(named_so)} is by its name background, and is no label: leave it out, and say "
+            "`unknown: background`"
+        )
 
 
 def _background(census: Census, reader: TargetReader) -> Iterator[str]:
