@@ -14,7 +14,7 @@ PACKAGE = ROOT / "wsi_vit"
 FLOWS = ROOT / "flows"
 
 LAYERS = (
-    {"errors", "section", "geometry"},
+    {"errors", "section", "geometry", "ahead"},
     {"labels", "settings", "cohort", "console"},
     {"metrics", "store"},
     {"slides"},

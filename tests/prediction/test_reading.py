@@ -67,7 +67,7 @@ def test_closing_waits_for_the_threads() -> None:
     assert fake.reading == 0
     time.sleep(0.05)
     assert fake.started == started < 40
-    assert not [t for t in threading.enumerate() if t.name.startswith("tiles")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("ahead")]
 
 
 def test_an_unreadable_tile_is_handed_on_without_pixels() -> None:

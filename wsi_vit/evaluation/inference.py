@@ -1,7 +1,6 @@
 """One pass of a model over a split: what it says of every example, and nothing kept twice."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from wsi_vit.ahead import done_ahead
 from wsi_vit.datasets.example import Example, Examples, Task
 from wsi_vit.errors import DatasetError, ModelError
 from wsi_vit.labels import IGNORE_ID, LabelMap
@@ -187,16 +187,7 @@ def decoded_ahead(
         batch = examples.__getitems__(range(start, min(start + batch_size, len(examples))))
         return batch, model.collate(batch)
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as reader:
-        starts = range(0, len(examples), batch_size)
-        waiting = [reader.submit(read, start) for start in starts[:1]]
-        for following in [*starts[1:], None]:
-            if not waiting:
-                return
-            ready = waiting.pop().result()
-            if following is not None:
-                waiting.append(reader.submit(read, following))
-            yield ready
+    return done_ahead(read, range(0, len(examples), batch_size), threads=1, ahead=1)
 
 
 def _checked(scores: Tensor, classes: int, task: Task) -> Tensor:

@@ -1,13 +1,12 @@
 """Tiles read ahead of the model, in order, few at a time."""
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_vit.ahead import done_ahead
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.prediction.canvas import PlannedTile
 from wsi_vit.slides.overview import worker_count
@@ -40,18 +39,12 @@ def read_ahead(
     Raises:
         SlideError: For any reason but unreadable pixels, which are handed on.
     """
-    pending: deque[Future[ReadTile]] = deque()
-    with ThreadPoolExecutor(worker_count(), thread_name_prefix="tiles") as pool:
-        try:
-            for tile in tiles:
-                pending.append(pool.submit(_read, slide, tile, tile_px, stain))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    return done_ahead(
+        lambda tile: _read(slide, tile, tile_px, stain),
+        tiles,
+        threads=worker_count(),
+        ahead=ahead,
+    )
 
 
 def _read(slide: Slide, tile: PlannedTile, tile_px: int, stain: StainMap | None) -> ReadTile:
