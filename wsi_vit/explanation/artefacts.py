@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from wsi_vit.explanation.faithfulness import Faithfulness, judge_map
 from wsi_vit.explanation.maps import Explainer
-from wsi_vit.explanation.record import FIGURE, MAP, RECORD, ExplanationRecord
+from wsi_vit.explanation.record import FIGURE, MAP, ExplanationRecord
 from wsi_vit.explanation.section import FaithfulnessSection
 from wsi_vit.models.pixels import fit_images
 from wsi_vit.prediction.applied import Pixels
-from wsi_vit.store import Artefact
+from wsi_vit.store import Recorded
 
 VERSION = 1
 STAGE = "explanation"
@@ -26,21 +26,8 @@ _Record = TypeVar("_Record", bound=ExplanationRecord)
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation(Generic[_Record]):
+class Explanation(Recorded[_Record]):
     """A finished explanation."""
-
-    artefact: Artefact
-    record: _Record
-
-    @property
-    def folder(self) -> Path:
-        """Where its files lie."""
-        return self.artefact.folder
-
-    @property
-    def reused(self) -> bool:
-        """Whether it had been made before."""
-        return self.artefact.reused
 
     @property
     def figure(self) -> Path:
@@ -55,18 +42,6 @@ class Explanation(Generic[_Record]):
 
 def silent(_what: str, _done: int, _total: int) -> None:
     """Report no progress."""
-
-
-def finished(artefact: Artefact, kind: type[_Record]) -> Explanation[_Record]:
-    """Return the explanation that an artefact holds."""
-    text = (artefact.folder / RECORD).read_text(encoding="utf-8")
-    return Explanation(artefact, kind.model_validate_json(text))
-
-
-def write_record(folder: Path, record: ExplanationRecord) -> None:
-    """Write explanation.json."""
-    text = record.model_dump_json(indent=2)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
 def facts_of(record: ExplanationRecord) -> dict[str, Any]:
@@ -97,6 +72,7 @@ def judged(
     fitted = fit_images(pixels.to(explainer.applied.device), model.input_px)[0]
 
     def score(images: Tensor) -> Tensor:
+        """Return the class's score of each image, (B,); of a model of pixels the mean of them."""
         with torch.inference_mode():
             scores = model.scores(images)[:, class_id]
             return scores if scores.ndim == 1 else scores.mean((1, 2))

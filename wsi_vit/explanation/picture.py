@@ -13,11 +13,9 @@ from wsi_vit.explanation.artefacts import (
     Explanation,
     Progress,
     facts_of,
-    finished,
     judged,
     settings_of,
     silent,
-    write_record,
 )
 from wsi_vit.explanation.faithfulness import Faithfulness
 from wsi_vit.explanation.figure import (
@@ -34,6 +32,7 @@ from wsi_vit.explanation.record import (
     FIGURE,
     FORMULAS,
     MAP,
+    RECORD,
     PictureExplanation,
     PictureMap,
     class_scores,
@@ -41,9 +40,9 @@ from wsi_vit.explanation.record import (
 from wsi_vit.explanation.section import Method
 from wsi_vit.prediction.drawing import Heading, LegendEntry, Panel, class_legend
 from wsi_vit.prediction.pictures import Photograph, decode, resized
-from wsi_vit.prediction.record import ModelFacts, provenance
-from wsi_vit.prediction.scene_record import ImageFacts
-from wsi_vit.store import Shape, Store, file_digest
+from wsi_vit.prediction.record import model_facts, provenance
+from wsi_vit.prediction.scene_record import ImageFacts, image_facts
+from wsi_vit.store import Shape, Store, write_record
 
 _PARTS: dict[Method, str] = {"attention": "head", "tokens": "token"}
 _LISTED = 6
@@ -75,14 +74,7 @@ def explain_picture(
         StoreError: The result cannot be written.
     """
     photograph = decode(path)
-    height, width = photograph.as_stored(photograph.pixels[..., 0]).shape
-    image = ImageFacts(
-        file=path.name,
-        sha256=file_digest(path),
-        width=width,
-        height=height,
-        orientation=photograph.orientation,
-    )
+    image = image_facts(path, photograph)
     settings = settings_of(explainer, "pictures")
     shape = Shape.of(
         STAGE,
@@ -91,7 +83,7 @@ def explain_picture(
         inputs={"image": image.sha256, "model": explainer.applied.digest},
     )
     job = _Job(explainer, photograph, image, settings, mpp, progress)
-    return finished(Store(out).ensure(shape, job.make), PictureExplanation)
+    return Explanation.read(Store(out).ensure(shape, job.make), RECORD, PictureExplanation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +102,18 @@ class _Job:
         found = self.explainer.explain([self.photograph.pixels])
         np.save(folder / MAP, found.maps[0])
         record = self._record(found)
-        write_record(folder, record)
+        write_record(folder / RECORD, record)
         self._sheet(found, record).save(folder / FIGURE)
         return facts_of(record)
 
     def _record(self, found: Explained) -> PictureExplanation:
         applied, method = self.explainer.applied, self.explainer.method
-        labels, model = applied.model.labels, applied.model
+        labels = applied.model.labels
         parts, rows, columns = found.maps[0].shape
         height, width = self.photograph.pixels.shape[:2]
         return PictureExplanation(
             image=self.image,
-            model=ModelFacts(digest=applied.digest, task=model.task, input_px=model.input_px),
+            model=model_facts(applied),
             method=method,
             formula=FORMULAS[method],
             settings=self.settings,

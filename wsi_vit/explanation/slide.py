@@ -16,11 +16,9 @@ from wsi_vit.explanation.artefacts import (
     Explanation,
     Progress,
     facts_of,
-    finished,
     judged,
     settings_of,
     silent,
-    write_record,
 )
 from wsi_vit.explanation.faithfulness import Faithfulness, Gain, gain
 from wsi_vit.explanation.figure import relative
@@ -30,6 +28,7 @@ from wsi_vit.explanation.record import (
     FIGURE,
     FORMULAS,
     MAP,
+    RECORD,
     SlideExplanation,
     SlideMap,
     class_scores,
@@ -38,7 +37,7 @@ from wsi_vit.explanation.slide_sheet import draw_slide
 from wsi_vit.labels import IGNORE_ID
 from wsi_vit.prediction.canvas import Plan, PlannedTile, lay_tiles
 from wsi_vit.prediction.reading import ReadTile, read_ahead
-from wsi_vit.prediction.record import ModelFacts, provenance, resolution_facts, slide_facts
+from wsi_vit.prediction.record import model_facts, provenance, resolution_facts, slide_facts
 from wsi_vit.prediction.slide import refuse_too_many_invalid, stain_of
 from wsi_vit.prediction.stitch import Band, BandBlender, blended
 from wsi_vit.slides.files import printable_name, slide_digest, usable_file
@@ -46,7 +45,7 @@ from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.stain.mapping import StainMap
 from wsi_vit.slides.tissue_outlines import outlines_digest
-from wsi_vit.store import DigestCache, Shape, Store
+from wsi_vit.store import DigestCache, Shape, Store, write_record
 
 
 def explain_slide(
@@ -76,7 +75,7 @@ def explain_slide(
             stain_map = stain.map if stain else None
             return _Job(explainer, opened, given, shape, stain_map, progress).make(folder)
 
-    return finished(store.ensure(shape, make), SlideExplanation)
+    return Explanation.read(store.ensure(shape, make), RECORD, SlideExplanation)
 
 
 def _shape(explainer: Explainer, given: SlideInput, store: Store) -> Shape:
@@ -135,7 +134,7 @@ class _Job:
             most=tiling.max_invalid,
         )
         record = self._record(plan, tally)
-        write_record(folder, record)
+        write_record(folder / RECORD, record)
         values = np.load(folder / MAP, mmap_mode="r")
         longest = self.explainer.section.overview_px
         labels = self.explainer.applied.model.labels
@@ -236,17 +235,17 @@ class _Job:
 
     def _record(self, plan: Plan, tally: _Tally) -> SlideExplanation:
         explainer, canvas = self.explainer, plan.canvas
-        applied, model = explainer.applied, explainer.applied.model
+        applied = explainer.applied
         return SlideExplanation(
             slide=slide_facts(
                 self.slide, slide_id=self.given.name, sha256=self.shape.inputs["slide"]
             ),
-            model=ModelFacts(digest=applied.digest, task=model.task, input_px=model.input_px),
+            model=model_facts(applied),
             method=explainer.method,
             formula=FORMULAS[explainer.method],
             settings=self.shape.sections,
             explained_class=explainer.section.class_name or EACH_OWN,
-            classes=class_scores(model.labels, tally.scores / max(1, tally.explained)),
+            classes=class_scores(applied.model.labels, tally.scores / max(1, tally.explained)),
             resolution=resolution_facts(self.slide, plan, applied),
             map=SlideMap(
                 step_base_px=canvas.step,

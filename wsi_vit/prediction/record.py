@@ -151,6 +151,12 @@ def slide_facts(slide: Slide, *, slide_id: str, sha256: str) -> SlideFacts:
     )
 
 
+def model_facts(applied: AppliedModel) -> ModelFacts:
+    """Describe the model that predicts."""
+    model = applied.model
+    return ModelFacts(digest=applied.digest, task=model.task, input_px=model.input_px)
+
+
 def map_facts(canvas: Canvas) -> MapFacts:
     """Describe the class map's grid."""
     return MapFacts(

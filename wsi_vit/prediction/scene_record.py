@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from wsi_vit.labels import LabelMap
+from wsi_vit.prediction.pictures import Photograph
 from wsi_vit.prediction.record import ModelFacts, Provenance
 from wsi_vit.section import Section
+from wsi_vit.store import file_digest
 
 
 class ImageOutcome(Section):
@@ -83,8 +85,25 @@ class SceneRecord(SceneQuestion):
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share or score of each class, by name."""
-        return {item.name: item.share or item.score or 0.0 for item in self.classes}
+        """Share or score of each class, by name; of several labels those that are present."""
+        kept = [item for item in self.classes if self.present is None or item.name in self.present]
+        return {item.name: item.share or item.score or 0.0 for item in kept}
+
+
+def image_facts(path: Path, photograph: Photograph) -> ImageFacts:
+    """Describe a picture as its file stores it.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    height, width = photograph.as_stored(photograph.pixels[..., 0]).shape
+    return ImageFacts(
+        file=path.name,
+        sha256=file_digest(path),
+        width=width,
+        height=height,
+        orientation=photograph.orientation,
+    )
 
 
 def scene_classes(

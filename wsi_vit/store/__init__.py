@@ -8,6 +8,7 @@ every file with its sha256.
 from wsi_vit.store.artefact import Artefact, FileEntry, Manifest, read_manifest
 from wsi_vit.store.canonical import canonical_json, digest_of
 from wsi_vit.store.files import file_digest, write_whole
+from wsi_vit.store.recorded import Recorded, write_record
 from wsi_vit.store.shape import Shape
 from wsi_vit.store.slide_digest import DigestCache
 from wsi_vit.store.store import Store
@@ -19,6 +20,7 @@ __all__ = [
     "Fault",
     "FileEntry",
     "Manifest",
+    "Recorded",
     "Shape",
     "Store",
     "canonical_json",
@@ -26,5 +28,6 @@ __all__ = [
     "file_digest",
     "read_manifest",
     "verify_folder",
+    "write_record",
     "write_whole",
 ]
