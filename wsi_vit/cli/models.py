@@ -1,6 +1,7 @@
 """The registry: versions, the champion, and what they see."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,11 @@ from wsi_vit.cli.verbs import (
     Json,
     JsonLines,
     ModelName,
+    Mpp,
+    Out,
+    Overlap,
     app,
-    exit_on_lost,
-    lost_of,
-    told_at_once,
+    show_each,
 )
 from wsi_vit.models.averaging import Average
 from wsi_vit.settings import Settings
@@ -79,10 +81,8 @@ def models(as_json: Json = False) -> None:
 def predict(
     model: ModelName,
     inputs: Inputs,
-    out: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs/predictions"),
-    mpp: Annotated[
-        float | None, typer.Option(help="µm per pixel of slides that do not say.")
-    ] = None,
+    out: Out = Path("runs/predictions"),
+    mpp: Mpp = None,
     average: Annotated[
         Average | None,
         typer.Option(
@@ -90,10 +90,7 @@ def predict(
             "eight ways to turn it (symmetries: for tissue). If absent: as saved with the model."
         ),
     ] = None,
-    overlap: Annotated[
-        float | None,
-        typer.Option(min=0, max=0.75, help="Share of a tile that its neighbour sees as well."),
-    ] = None,
+    overlap: Overlap = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Tiles or pictures that go through at once.")
     ] = None,
@@ -116,14 +113,8 @@ def predict(
         mpp=mpp, average=average, overlap=overlap, batch_size=batch_size
     )
     paths = pipeline.listed_inputs(inputs, sys.stdin.buffer)
-    with console.progress_bars() as progress:
-        outcomes = pipeline.predict(
-            model, paths, options=options, out=out, settings=Settings(), progress=progress
-        )
-        done = [told_at_once(item, as_json=as_json) for item in outcomes]
-    if not (as_json or console.is_piped()):
-        console.print_table([item.row() for item in done])
-    exit_on_lost(lost_of(done))
+    work = partial(pipeline.predict, model, paths, options=options, out=out, settings=Settings())
+    show_each(work, as_json=as_json)
 
 
 def _show_version(version: Any, *, as_json: bool) -> None:

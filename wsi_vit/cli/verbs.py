@@ -1,5 +1,6 @@
 """The application that every verb hangs on, and what verbs ask and say alike."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,12 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(help="Slides, a cohort.csv, pictures, folders; - reads paths from stdin."),
 ]
+Out = Annotated[Path, typer.Option(help="Where results go.")]
+Mpp = Annotated[float | None, typer.Option(help="µm per pixel of what does not say.")]
+Overlap = Annotated[
+    float | None,
+    typer.Option(min=0, max=0.75, help="Share of a tile that its neighbour sees as well."),
+]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print one line of JSON for each as it is finished.")
 ]
@@ -47,8 +54,23 @@ def lost_of(outcomes: Any) -> list[str]:
     return [item.slide_id for item in outcomes if item.state == "quarantined"]
 
 
-def told_at_once(outcome: Any, *, as_json: bool) -> Any:
-    """Tell a program at once what became of one slide or picture."""
+def show_each(work: Callable[..., Iterable[Any]], *, as_json: bool) -> None:
+    """Tell what becomes of each slide or picture: a program at once, a person in a table at last.
+
+    Ends with exit code 3 where something was quarantined.
+
+    Args:
+        work: Yields the outcomes; it is given `progress`.
+        as_json: Tell programs all that is known, not the path of the result alone.
+    """
+    with console.progress_bars() as progress:
+        done = [_told_at_once(item, as_json=as_json) for item in work(progress=progress)]
+    if not (as_json or console.is_piped()):
+        console.print_table([item.row() for item in done])
+    exit_on_lost(lost_of(done))
+
+
+def _told_at_once(outcome: Any, *, as_json: bool) -> Any:
     if as_json:
         console.print_json_line(outcome)
     elif console.is_piped() and outcome.result:
