@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsi_vit.models.sections import Pool
 
@@ -59,6 +59,17 @@ class FeatureMaps:
     def as_maps(self, like: Tensor) -> Tensor:
         """Return what has the shape of `last` as (B, features, rows, columns)."""
         return like if like.ndim == 4 else like.transpose(1, 2).unflatten(2, self.grid)
+
+
+@contextmanager
+def noting_outputs(module: nn.Module) -> Generator[list[Any]]:
+    """Collect what a module gives, as it gives it: an entry a forward pass."""
+    found: list[Any] = []
+    watching = module.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+    try:
+        yield found
+    finally:
+        watching.remove()
 
 
 @contextmanager

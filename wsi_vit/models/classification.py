@@ -12,29 +12,15 @@ from torch import Tensor, nn
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import read_json
 from wsi_vit.models.model import Batch
-from wsi_vit.models.network import NetworkModel
-from wsi_vit.models.preprocessing import Preprocessing
-from wsi_vit.models.sections import ImageSection
-from wsi_vit.models.tuning import freeze
+from wsi_vit.models.tuned import TunedModel
 from wsi_vit.models.vit.transformer import cross_entropy
 
 
-class ImageClassifier(NetworkModel):
+class ImageClassifier(TunedModel):
     """An image classifier; scores are (B, classes)."""
 
     section: Any
     """An `ImageSection`; each kind says which."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        section: ImageSection,
-        labels: LabelMap,
-        preprocessing: Preprocessing,
-    ) -> None:
-        super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
-        self._asleep = freeze(self.backbone(), section.tuning)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of a batch; examples with target 255 are left out.
@@ -81,16 +67,6 @@ class ImageClassifier(NetworkModel):
             yield seen
         finally:
             watching.remove()
-
-    def train(self, mode: bool = True) -> Any:  # noqa: FBT001, FBT002  (torch's own signature)
-        """Switch training on; a backbone that does not learn stays as in evaluation."""
-        super().train(mode)
-        if self.section.tuning == "head":
-            self.backbone().eval()
-        return self
-
-    def _frozen(self) -> set[int]:
-        return self._asleep
 
 
 def same_names(folder: Path, labels: LabelMap) -> bool:

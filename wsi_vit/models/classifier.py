@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.attended import Attended, FeatureMaps, writing_attention_down
+from wsi_vit.models.attended import (
+    Attended,
+    FeatureMaps,
+    noting_outputs,
+    writing_attention_down,
+)
 from wsi_vit.models.checkpoint import (
     is_of_a_head,
     is_own_head,
@@ -131,16 +136,11 @@ class Classifier(ImageClassifier):
         """
         if self.head is not None or "cls" in _SEEN.get(self.network.config.model_type, ""):
             return None
-        found: list[Tensor] = []
-        hook = self.backbone().register_forward_hook(
-            lambda _module, _inputs, output: found.append(output.last_hidden_state)
-        )
         pixels = self._pixels(images).requires_grad_(torch.is_grad_enabled())
-        try:
+        with noting_outputs(self.backbone()) as found:
             logits = self.network(pixels, **self._options).logits
-        finally:
-            hook.remove()
-        return FeatureMaps(found[0], logits) if _is_of_places(found[0]) else None
+        last = found[0].last_hidden_state
+        return FeatureMaps(last, logits) if _is_of_places(last) else None
 
     def _said(self, output: Any) -> Tensor:
         if self.head is None:

@@ -22,9 +22,8 @@ from wsi_vit.models.checkpoint import load_network, new_config, read_config
 from wsi_vit.models.criterion import Prediction
 from wsi_vit.models.eomt_weights import DEFAULTS, begin_eomt, drawn_eomt, eomt_class
 from wsi_vit.models.mask_classifier import MaskClassifier
-from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.sections import EomtSection
-from wsi_vit.models.tuning import freeze
+from wsi_vit.models.tuned import TunedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,19 +40,8 @@ _POWER = 0.9
 """How the masks fade: (1 - share of the block's time) to this power, as the authors' code does."""
 
 
-class Eomt(MaskClassifier):
+class Eomt(TunedModel, MaskClassifier):
     """An encoder-only mask transformer."""
-
-    def __init__(
-        self,
-        network: "PreTrainedModel",
-        *,
-        section: EomtSection,
-        labels: LabelMap,
-        preprocessing: Preprocessing,
-    ) -> None:
-        super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
-        self._asleep = freeze(self.backbone(), section.tuning)
 
     @staticmethod
     def drawn(
@@ -115,9 +103,6 @@ class Eomt(MaskClassifier):
             tokens = layer(tokens, self._attention(said[0].masks, share) if masked else None)
         last = self._read(tokens)
         return [last, *said] if torch.is_grad_enabled() else [last]
-
-    def _frozen(self) -> set[int]:
-        return self._asleep
 
     @property
     def _mask_shares(self) -> Tensor:

@@ -15,6 +15,7 @@ from wsi_vit.models.criterion import Prediction
 from wsi_vit.models.mask_classifier import MaskClassifier, is_of_the_classes
 from wsi_vit.models.mask_config import MaskOptions, new_mask_config
 from wsi_vit.models.sections import Architecture, MaskFormerSection
+from wsi_vit.section import faults_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -81,7 +82,7 @@ def _options(given: Mapping[str, Any]) -> MaskOptions:
         return MaskOptions.model_validate(given)
     except ValidationError as error:
         raise ModelError(
-            f"Options that do not fit ({_told(error)})",
+            f"Options that do not fit ({faults_in(error)})",
             got=dict(given),
             known=MaskOptions.model_fields,
             remedy="Correct `start.options`",
@@ -130,7 +131,3 @@ def _refuse_architecture(config: "PreTrainedConfig", architecture: Architecture)
             known=[architecture],
             remedy="Set `architecture` to the checkpoint's, or name another checkpoint",
         )
-
-
-def _told(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

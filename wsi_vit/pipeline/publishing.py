@@ -10,6 +10,7 @@ from wsi_vit.datasets.reading import open_dataset
 from wsi_vit.datasets.upload import Upload, upload_dataset
 from wsi_vit.errors import UsageError
 from wsi_vit.recipe import Recipe
+from wsi_vit.section import faults_in
 from wsi_vit.settings import Settings
 from wsi_vit.store import Store
 
@@ -37,9 +38,8 @@ def listing_for(recipe: Recipe, repo: str, *, licence: str | None) -> Listing:
     try:
         return Listing.model_validate({"repo": repo, "licence": licence or stated})
     except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
         raise UsageError(
-            "This cannot be published", got="; ".join(faults), remedy="Name it OWNER/NAME"
+            "This cannot be published", got=faults_in(error), remedy="Name it OWNER/NAME"
         ) from None
 
 

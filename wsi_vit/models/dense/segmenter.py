@@ -16,22 +16,18 @@ from wsi_vit.models.checkpoint import read_json
 from wsi_vit.models.classification import same_names
 from wsi_vit.models.dense.decoders import new_decoder
 from wsi_vit.models.dense.model import DenseModel
-from wsi_vit.models.own_network import write_own
-from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.sections import SegmenterSection
-from wsi_vit.models.tuning import freeze
+from wsi_vit.models.tuned import TunedModel
 from wsi_vit.models.vit.architecture import Architecture, drawn_architecture, said_by
 from wsi_vit.models.vit.beginning import (
-    MODEL_TYPE,
-    OwnConfig,
     encoder_alone,
     filled,
     is_own,
     new_encoder,
-    pretrained_parts,
     read_ours,
     read_theirs,
 )
+from wsi_vit.models.vit.encoded import EncodedModel
 from wsi_vit.models.vit.token_learner import TokenFuser
 from wsi_vit.models.vit.transformer import Encoder
 
@@ -60,22 +56,11 @@ class SegmenterNetwork(nn.Module):
         return _spread(self.decoder(patches).transpose(1, 2).unflatten(2, grid), made)
 
 
-class Segmenter(DenseModel):
+class Segmenter(TunedModel, EncodedModel, DenseModel):
     """Segmenter on our own Vision Transformer, with or without a TokenLearner."""
 
     section: SegmenterSection
     network: SegmenterNetwork
-
-    def __init__(
-        self,
-        network: SegmenterNetwork,
-        *,
-        section: SegmenterSection,
-        labels: LabelMap,
-        preprocessing: Preprocessing,
-    ) -> None:
-        super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
-        self._asleep = freeze(self.backbone(), section.tuning)
 
     @staticmethod
     def drawn(
@@ -107,10 +92,6 @@ class Segmenter(DenseModel):
         network = _network(said_by(said.architecture, section), section, labels)
         return filled(network, (said.architecture, tensors), folder)
 
-    def backbone(self) -> nn.Module:
-        """Return the encoder without a TokenLearner, which is new to a checkpoint's weights."""
-        return pretrained_parts(self.network.encoder)
-
     @property
     def architecture(self) -> str:
         """What the network is called."""
@@ -118,26 +99,9 @@ class Segmenter(DenseModel):
         return f"segmenter, {decoder if decoder == 'linear' else 'mask transformer'}"
 
     @property
-    def transformers_class(self) -> str | None:
+    def _form(self) -> None:
         """None: transformers has no Segmenter."""
         return None
-
-    def write_network(self, folder: Path) -> None:
-        """Write config.json and model.safetensors, which wsi-vit alone reads."""
-        said = OwnConfig(
-            architecture=self.network.encoder.architecture, token_learner=self.section.token_learner
-        )
-        write_own(self.network, folder, self.labels, model_type=MODEL_TYPE, config=said)
-
-    def train(self, mode: bool = True) -> Any:  # noqa: FBT001, FBT002  (torch's own signature)
-        """Switch training on; an encoder that does not learn stays as in evaluation."""
-        super().train(mode)
-        if self.section.tuning == "head":
-            self.backbone().eval()
-        return self
-
-    def _frozen(self) -> set[int]:
-        return self._asleep
 
 
 def _network(

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.attended import FeatureMaps
+from wsi_vit.models.attended import FeatureMaps, noting_outputs
 from wsi_vit.models.dense.model import DenseModel, enlarged
 from wsi_vit.models.own_network import fill, read_own, write_own
 from wsi_vit.models.sections import UnetSection
-from wsi_vit.section import Section
+from wsi_vit.section import Section, faults_in
 
 _MODEL_TYPE = "monai_basic_unet"
 _Count = Annotated[int, Field(ge=1)]
@@ -69,10 +69,9 @@ class Unet(DenseModel):
         try:
             return UnetNetwork(UnetOptions.model_validate(dict(options)), len(labels))
         except ValidationError as error:
-            told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise ModelError(
                 "These options make no U-Net",
-                got="; ".join(told),
+                got=faults_in(error),
                 known=UnetOptions.model_fields,
                 remedy="Correct `start.options`",
             ) from error
@@ -104,18 +103,9 @@ class Unet(DenseModel):
         They are where Vinogradova et al. (AAAI 2020) explain a U-Net: each of their places has seen
         the most around it. Gradients reach them where autograd is on.
         """
-        found: list[Tensor] = []
-        deepest = self.network.unet.get_submodule("down_4")
-
-        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], maps: Tensor) -> None:
-            found.append(maps)
-
-        hook = deepest.register_forward_hook(keep)
         pixels = self._pixels(images).requires_grad_(torch.is_grad_enabled())
-        try:
+        with noting_outputs(self.network.unet.get_submodule("down_4")) as found:
             logits = enlarged(self.maps(pixels), *images.shape[-2:])
-        finally:
-            hook.remove()
         return FeatureMaps(found[0], logits)
 
     def backbone(self) -> nn.Module:

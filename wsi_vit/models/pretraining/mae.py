@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.model import Batch
-from wsi_vit.models.network import NetworkModel
-from wsi_vit.models.own_network import write_own
 from wsi_vit.models.pixels import refuse_odd_images
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.pretraining.autoencoder import (
@@ -34,19 +32,15 @@ from wsi_vit.models.pretraining.autoencoder import (
 from wsi_vit.models.sections import MaeSection
 from wsi_vit.models.vit.architecture import Architecture, drawn_architecture, said_by
 from wsi_vit.models.vit.beginning import (
-    MODEL_TYPE,
-    OwnConfig,
     encoder_alone,
     filled,
     is_own,
     new_encoder,
-    pretrained_parts,
     read_ours,
     read_theirs,
 )
-from wsi_vit.models.vit.forms import form_of
+from wsi_vit.models.vit.encoded import EncodedModel
 from wsi_vit.models.vit.transformer import VisionTransformer, sincos_positions
-from wsi_vit.models.vit.weights import transformers_class, write_as_transformers
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,7 @@ class Reconstruction:
     A brightness in the place of the colour would err by 1."""
 
 
-class Mae(NetworkModel):
+class Mae(EncodedModel):
     """A masked autoencoder (He et al. 2022); it has no use for targets."""
 
     section: MaeSection
@@ -148,27 +142,6 @@ class Mae(NetworkModel):
             ),
         )
 
-    def backbone(self) -> nn.Module:
-        """Return the encoder."""
-        return pretrained_parts(self.network.encoder)
-
-    @property
-    def architecture(self) -> str:
-        """What the network is called: what its encoder is."""
-        return self._form or MODEL_TYPE
-
-    @property
-    def transformers_class(self) -> str | None:
-        """The class of transformers that reads the saved encoder, if there is one."""
-        return transformers_class(self._bare(), self._form) if self._form else None
-
-    def write_network(self, folder: Path) -> None:
-        """Write the encoder: config.json and model.safetensors, as transformers where it can."""
-        if self._form:
-            write_as_transformers(self._bare(), folder, self.labels)
-        else:
-            said = OwnConfig(architecture=self._made)
-            write_own(self.network, folder, self.labels, model_type=MODEL_TYPE, config=said)
 
     def own_head(self) -> nn.Module | None:
         """Return the decoder, which is saved beside the encoder."""
@@ -195,17 +168,13 @@ class Mae(NetworkModel):
             )
         return draw_hidden(noise.to(device), self.section.hidden_share)
 
-    def _bare(self) -> VisionTransformer:
+    def _as_vit(self) -> VisionTransformer:
         """Return the encoder as a network without a head that transformers would know."""
         with torch.device("meta"):  # draws no random numbers: saving changes no run
             return VisionTransformer(self.network.encoder, classes=1, pool="mean")
 
     def _frozen(self) -> set[int]:
         return self._asleep
-
-    @property
-    def _form(self) -> str | None:
-        return form_of(self._made, None)
 
 
 def _network(architecture: Architecture, section: MaeSection) -> MaskedEncoder:

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from wsi_vit.errors import ModelError
 from wsi_vit.models.checkpoint import refuse_unknown
 from wsi_vit.models.sections import EncoderSection, Pool, TokenLearnerSection
-from wsi_vit.section import Section
+from wsi_vit.section import Section, faults_in
 
 _SAID_ELSEWHERE = {"image_px", "stride_px", "embedding"}
 """Values of an architecture that the section says; the first as `input_px`."""
@@ -98,10 +98,9 @@ def drawn_architecture(options: Mapping[str, Any], section: EncoderSection) -> A
     try:
         return said_by(Architecture.model_validate(dict(options)), section)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise ModelError(
             "These options make no Vision Transformer",
-            got="; ".join(told),
+            got=faults_in(error),
             remedy="Correct `start.options`",
         ) from error
 

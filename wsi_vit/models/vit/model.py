@@ -10,29 +10,26 @@ from torch import Tensor, nn
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.attended import Attended, LearnedTokens
 from wsi_vit.models.classification import ImageClassifier, same_names
-from wsi_vit.models.own_network import write_own
 from wsi_vit.models.sections import VitSection
 from wsi_vit.models.vit.architecture import Architecture, drawn_architecture, said_by
 from wsi_vit.models.vit.beginning import (
-    MODEL_TYPE,
     OwnConfig,
     encoder_alone,
     filled,
     is_own,
     new_encoder,
-    pretrained_parts,
     read_ours,
     read_theirs,
 )
-from wsi_vit.models.vit.forms import form_of
+from wsi_vit.models.vit.encoded import EncodedModel
 from wsi_vit.models.vit.transformer import VisionTransformer, Watched
-from wsi_vit.models.vit.weights import read_head, transformers_class, write_as_transformers
+from wsi_vit.models.vit.weights import read_head
 
 _NEW = ("head.", "encoder.token_learner.")
 """What a checkpoint may lack: it is drawn."""
 
 
-class Vit(ImageClassifier):
+class Vit(EncodedModel, ImageClassifier):
     """A Vision Transformer of ours, with or without a TokenLearner; scores are (B, classes)."""
 
     section: VitSection
@@ -94,40 +91,13 @@ class Vit(ImageClassifier):
         """Return the layer that makes logits of the pooled features."""
         return self.network.head
 
-    def backbone(self) -> nn.Module:
-        """Return the encoder without a TokenLearner, which is new to a checkpoint's weights."""
-        return pretrained_parts(self.network.encoder)
-
-    @property
-    def architecture(self) -> str:
-        """What the network is called."""
-        return self._form or MODEL_TYPE
-
-    @property
-    def transformers_class(self) -> str | None:
-        """The class of transformers that reads a saved model's network, if there is one."""
-        return transformers_class(self.network, self._form) if self._form else None
-
-    def write_network(self, folder: Path) -> None:
-        """Write config.json and model.safetensors, as transformers has them where it can."""
-        if self._form:
-            write_as_transformers(self.network, folder, self.labels)
-        else:
-            said = OwnConfig(
-                architecture=self.network.encoder.architecture,
-                token_learner=self.section.token_learner,
-                pool=self.network.pool,
-            )
-            write_own(self.network, folder, self.labels, model_type=MODEL_TYPE, config=said)
-
     def own_head(self) -> nn.Module | None:
         """Return the head where the saved network has none: it sees what transformers' does not."""
         native = self.network.encoder.architecture.native_pool("native")
         return self.network.head if self._form and self.network.pool != native else None
 
-    @property
-    def _form(self) -> str | None:
-        return form_of(self.network.encoder.architecture, self.section.token_learner)
+    def _own_config(self) -> OwnConfig:
+        return super()._own_config().model_copy(update={"pool": self.network.pool})
 
 
 def _network(
