@@ -53,6 +53,7 @@ def progress_of(stage: str) -> Progress:
     bar, journal, shown = Bar(stage), OVERHEARD.get(), 0.0
 
     def report(what: str, done: int, total: int) -> None:
+        """Show it in the page and to whoever overhears, unless it moves by less than a percent."""
         nonlocal shown
         step = Step(what=what, done=done, total=total)
         if step.percent - shown < 1 and done != total:

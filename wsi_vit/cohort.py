@@ -199,6 +199,7 @@ def _row(cells: Mapping[str, str], base: Path) -> CohortRow:
     problems = list[str]()
 
     def take(column: str, parse: Callable[[str], Any]) -> Any:
+        """Parse a cell, noting what is wrong with it; None where it is empty and may be."""
         value = cells.get(column, "")
         try:
             return parse(value) if value or column in _REQUIRED else None

@@ -147,6 +147,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
 
 def _known_keys() -> list[str]:
     def keys(schema: Any) -> Iterator[str]:
+        """Yield the keys of a JSON schema, however deep they lie."""
         if isinstance(schema, dict):
             yield from schema.get("properties", {})
             for value in schema.values():

@@ -78,6 +78,7 @@ def _dealt(units: Sequence[Unit], quotas: NDArray[np.int64], salt: str) -> NDArr
     """Deal units out, stratum by stratum, each to the part that lags most behind its quota."""
 
     def rank(index: int) -> tuple[str, int, bytes]:
+        """Order units by stratum and commonest class, and alike ones by a salted chance."""
         unit = units[index]
         return unit.stratum, unit.dominant, hashlib.sha256(f"{salt}:{unit.name}".encode()).digest()
 

@@ -56,6 +56,7 @@ class PathSource(ImageSource):
         """Return an image with what its path says; a rule that finds nothing is a problem."""
 
         def captured(name: str, pattern: str | None, absent: str) -> str:
+            """Return what a rule finds in the path; what is said where there is no rule."""
             if pattern is None:
                 return absent
             found = re.search(pattern, relative)
@@ -86,6 +87,7 @@ def ids_of(paths: Sequence[Path], root: Path) -> dict[Path, str]:
     twins = Counter(bare.values())
 
     def whole(path: Path) -> str:
+        """Return the path below the root, with its suffix where another differs by that alone."""
         return bare[path] if twins[bare[path]] == 1 else path.relative_to(root).as_posix()
 
     return {

@@ -114,6 +114,7 @@ def _clock_of(device: torch.device) -> Callable[[], float]:
         return time.process_time
 
     def after_kernels() -> float:
+        """Return the time once the GPU has done what was asked of it so far."""
         torch.cuda.synchronize(device)
         return time.perf_counter()
 
