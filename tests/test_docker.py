@@ -27,6 +27,11 @@ def test_an_image_runs_as_nobody_special_and_is_locked(name: str) -> None:
     assert 'ENTRYPOINT ["wsi-vit"]' in stage
 
 
+def test_what_is_installed_is_compiled_once_and_not_by_every_run() -> None:
+    assert "UV_COMPILE_BYTECODE=1" in target("base")
+    assert all("uv pip install" in target(name) for name in ("cpu", "gpu"))
+
+
 def test_recipes_and_flows_travel_in_the_wheel() -> None:
     for folder in ("wsi_vit", "flows", "configs"):
         assert f"COPY {folder} {folder}" in target("built")
