@@ -1,7 +1,15 @@
 """What every test shares: one thread, no network, and the real files where they are at hand."""
 
 import os
+import sys
 from pathlib import Path
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    # Else every process that a test starts would compile torch, Prefect and MLflow anew, which
+    # takes longer than what is tested. Nothing is written beside the sources all the same.
+    kept = Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(kept)
+    sys.dont_write_bytecode = False
 
 os.environ.update(
     HF_HUB_OFFLINE="1",

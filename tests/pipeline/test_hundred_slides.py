@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tests.pipeline.conftest import LEARNER
 from tests.slides.making import stained, write_jpeg_tiff, write_tiff, zero_tile
@@ -101,20 +101,20 @@ FAULTS: dict[Callable[[Path], None], set[str]] = {
 """What is done to a slide, and the words it may be quarantined with."""
 
 
-@pytest.fixture
-def night(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cohort of a hundred slides; each tenth is bad."""
-    faults = iter(FAULTS)
+    faults, folder = iter(FAULTS), tmp_path_factory.mktemp("night")
     rows = []
     for number in range(100):
-        path = tmp_path / f"slide-{number:03}.tiff"
+        path = folder / f"slide-{number:03}.tiff"
         good(path, seed=number)
         fault = next(faults) if number % 10 == 7 else None
         if fault:
             fault(path)
         name = fault.__name__ if fault else path.stem
         rows.append({"slide": path.name, "slide_id": name, "patient": path.stem})
-    cohort = tmp_path / "cohort.csv"
+    cohort = folder / "cohort.csv"
     with cohort.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -122,13 +122,19 @@ def night(tmp_path: Path) -> Path:
     return cohort
 
 
-def test_ninety_are_tiled_and_ten_are_named_with_their_reasons(night: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "night.yaml"
+def tiled(night: Path) -> Result:
+    recipe = night.with_name("night.yaml")
     recipe.write_text(LEARNER)
-    asked = ["tile", str(recipe), "--cohort", str(night), "--out", str(tmp_path / "runs")]
+    asked = ["tile", str(recipe), "--cohort", str(night), "--out", str(night.parent / "runs")]
+    return CliRunner().invoke(app, [*asked, "--json"])
 
-    done = CliRunner().invoke(app, [*asked, "--json"])
 
+@pytest.fixture(scope="module")
+def done(night: Path) -> Result:
+    return tiled(night)
+
+
+def test_ninety_are_tiled_and_ten_are_named_with_their_reasons(night: Path, done: Result) -> None:
     assert done.exit_code == console.QUARANTINED, (done.output, done.exception)
     rows = {row["slide_id"]: row for row in json.loads(done.stdout)}
     lost = {name: row for name, row in rows.items() if row["state"] == "quarantined"}
@@ -139,19 +145,16 @@ def test_ninety_are_tiled_and_ten_are_named_with_their_reasons(night: Path, tmp_
     assert all(row["tiles"] > 0 for name, row in rows.items() if name not in lost)
     assert not any(row["tiles"] for row in lost.values()), "a bad region became pixels"
     assert "Traceback" not in done.output
-    shards = list((tmp_path / "runs").rglob("tiles.arrow"))
+    shards = list((night.parent / "runs").rglob("tiles.arrow"))
     assert len(shards) == 90, "what is quarantined leaves no shard behind"
 
 
-def test_a_second_night_does_the_ninety_no_second_time(night: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "night.yaml"
-    recipe.write_text(LEARNER)
-    asked = ["tile", str(recipe), "--cohort", str(night), "--out", str(tmp_path / "runs"), "--json"]
-    CliRunner().invoke(app, asked)
+def test_a_second_night_does_the_ninety_no_second_time(night: Path, done: Result) -> None:
     good(night.with_name("slide-007.tiff"), seed=7)  # the first bad one was copied again
 
-    rows = json.loads(CliRunner().invoke(app, asked).stdout)
+    rows = json.loads(tiled(night).stdout)
 
+    assert done.exit_code == console.QUARANTINED
     states = [row["state"] for row in rows]
     assert (states.count("reused"), states.count("quarantined")) == (90, 9)
     assert rows[7]["state"] not in ("reused", "quarantined")
