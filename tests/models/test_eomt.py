@@ -11,7 +11,12 @@ from torch import Tensor
 from tests.contracts.model import LABELS
 from tests.models.test_contract import TINY_EOMT
 from tests.models.test_criterion import as_transformers_likes, blocky_ids, masks_of
-from tests.models.test_maskformer import discs, mean_iou, train
+from tests.models.test_maskformer import (
+    assert_mixed_precision_is_close,
+    discs,
+    mean_iou,
+    train,
+)
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.building import build_model
@@ -273,10 +278,4 @@ def test_fewer_queries_than_classes_and_more_blocks_than_layers_are_refused() ->
 
 
 def test_mixed_precision_scores_and_losses_stay_close() -> None:
-    model, batch = make().eval(), discs(2, seed=0)
-    with torch.no_grad():
-        exact = model.loss(batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            rough, scores = model.loss(batch), model.scores(batch["images"])
-    assert rough.dtype == scores.dtype == torch.float32
-    assert abs(rough - exact) < 0.05 * exact
+    assert_mixed_precision_is_close(make())

@@ -68,6 +68,17 @@ def mean_iou(model: Any, batch: Batch) -> float:
     return float(torch.stack(ious).mean())
 
 
+def assert_mixed_precision_is_close(model: Any) -> None:
+    batch = discs(2, seed=0)
+    with torch.no_grad():
+        exact = model.eval().loss(batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough, scores = model.loss(batch), model.scores(batch["images"])
+    assert rough.dtype == scores.dtype == torch.float32
+    assert abs(rough - exact) < 0.05 * exact
+    assert torch.allclose(scores.sum(1), torch.ones(()), atol=1e-5)
+
+
 @BOTH
 def test_it_learns_from_a_configuration_and_does_not_collapse_in_evaluation(
     architecture: Architecture,
@@ -155,11 +166,4 @@ def test_a_classification_task_is_refused() -> None:
 
 
 def test_mixed_precision_scores_and_losses_stay_close() -> None:
-    model, batch = make().eval(), discs(2, seed=0)
-    with torch.no_grad():
-        exact = model.loss(batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            rough, scores = model.loss(batch), model.scores(batch["images"])
-    assert rough.dtype == scores.dtype == torch.float32
-    assert abs(rough - exact) < 0.05 * exact
-    assert torch.allclose(scores.sum(1), torch.ones(()), atol=1e-5)
+    assert_mixed_precision_is_close(make())

@@ -7,7 +7,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from tests.contracts.model import LABELS, made_up_examples
+from tests.contracts.model import LABELS, learns_the_red_channel
 from tests.models.test_contract import TINY_DINO, TINY_OURS
 from wsi_vit.errors import ModelError
 from wsi_vit.models.building import build_model
@@ -206,14 +206,4 @@ def test_a_recipes_section_is_told_by_its_kind() -> None:
 
 @pytest.mark.parametrize("learner", [None, {"after_block": 1, "tokens": 2}])
 def test_it_learns_a_toy_task_in_seconds(learner: Any) -> None:
-    model = make(token_learner=learner).train()
-    batch = model.collate(made_up_examples(model, count=24))
-    for index in range(24):  # the class is told by the red channel
-        batch["targets"][index] = index % 3
-        batch["images"][index, 0] = 20 + 100 * (index % 3)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(40):
-        optimiser.zero_grad()
-        model.loss(batch).backward()
-        optimiser.step()
-    assert (model.eval().scores(batch["images"]).argmax(1) == batch["targets"]).all()
+    assert learns_the_red_channel(make(token_learner=learner))
