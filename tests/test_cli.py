@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -29,6 +30,17 @@ def test_every_verb_explains_itself_with_an_example(verb: list[str]) -> None:
 
     assert result.exit_code == 0
     assert f"Example: wsi-vit {' '.join(verb)}" in result.output
+
+
+@pytest.mark.parametrize("verb", commands(), ids=" ".join)
+def test_help_breaks_no_line_that_a_terminal_would_break_again(verb: list[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    for name in verb:
+        command = command.commands[name]
+    _, *paragraphs = command.help.split("\n\n")
+
+    lines = [line for text in paragraphs for line in text.splitlines() if "Example:" not in line]
+    assert [line for line in lines if len(line) > 78] == []
 
 
 def called(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:

@@ -40,8 +40,8 @@ def tile(
 ) -> None:
     """Cut the slides of a cohort into tiles; what is there already is skipped.
 
-    What speaks against slides goes to OUT/quality/RECIPE: a table, and a contact sheet with those
-    first that somebody should look at.
+    What speaks against slides goes to OUT/quality/RECIPE: a table, and a
+    contact sheet with those first that somebody should look at.
 
     Example: wsi-vit tile wsi_segmentation --cohort cohort.csv --out runs
     """

@@ -6,16 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from wsi_vit import console
-from wsi_vit.cli.verbs import Json, app, exit_on_lost, show_quality
+from wsi_vit.cli.verbs import Json, Mpp, app, exit_on_lost, show_quality
+
+_Tissue = Annotated[str | None, typer.Option(help="Recipe that says what counts as tissue.")]
 
 slides_app = typer.Typer(no_args_is_help=True, help="Look at slide files.")
 app.add_typer(slides_app, name="slides")
 
 
 @slides_app.command("info")
-def slides_info(
-    file: Path, mpp: Annotated[float | None, typer.Option()] = None, as_json: Json = False
-) -> None:
+def slides_info(file: Path, mpp: Mpp = None, as_json: Json = False) -> None:
     """Show a slide's geometry, its resolution and where that came from.
 
     Example: wsi-vit slides info a.svs
@@ -65,9 +65,7 @@ def slides_check(files: list[Path], as_json: Json = False) -> None:
 @slides_app.command("quality")
 def slides_quality(
     inputs: Annotated[list[Path], typer.Argument(help="Slides, folders of slides, a cohort.csv.")],
-    recipe: Annotated[
-        str | None, typer.Option(help="Recipe that says what counts as tissue.")
-    ] = None,
+    recipe: _Tissue = None,
     out: Annotated[Path, typer.Option(help="Where table and contact sheet go.")] = Path("quality"),
     as_json: Json = False,
 ) -> None:
@@ -89,22 +87,19 @@ def slides_quality(
 @slides_app.command("tissue")
 def slides_tissue(
     file: Path,
-    recipe: Annotated[
-        str | None, typer.Option(help="Recipe that says what counts as tissue.")
-    ] = None,
+    recipe: _Tissue = None,
     out: Annotated[
         Path | None, typer.Option(help="A .geojson; else beside the slide, where it wins at once.")
     ] = None,
-    mpp: Annotated[
-        float | None, typer.Option(help="µm per pixel, where the slide lacks it.")
-    ] = None,
+    mpp: Mpp = None,
 ) -> None:
     """Write the tissue that is found as outlines, to be edited in QuPath.
 
-    In QuPath, drop the file on the open slide, change outlines, and export all objects as GeoJSON.
-    Outlines of the class Tissue are then the slide's tissue, all of it; Ignore* is taken out. The
-    edited file wins where the cohort's tissue_mask column names it, or where it lies beside the
-    slide as SLIDE.tissue.geojson.
+    In QuPath, drop the file on the open slide, change outlines, and export
+    all objects as GeoJSON. Outlines of the class Tissue are then the slide's
+    tissue, all of it; Ignore* is taken out. The edited file wins where the
+    cohort's tissue_mask column names it, or where it lies beside the slide as
+    SLIDE.tissue.geojson.
 
     Example: wsi-vit slides tissue a.svs --out a.tissue.geojson
     """
