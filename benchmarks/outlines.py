@@ -2,13 +2,14 @@
 
     python -m benchmarks.outlines [--quick] [--json]
 
-Draws 100,000 outlines of five classes (blobs of 12 corners, 40 to 120 px, one in ten with a hole)
-over a slide of 40,000 x 30,000 px as QuPath GeoJSON, as cell detection leaves it, in a process of
-its own. Ours: `read_annotations`, then the share of each of 18,000 tiles of 256 px that each class
-covers (exact areas), and masks of 500 tiles. Beside it, in the same run: `json.loads` and
-`shapely.geometry.shape` alone, which is the least any reader does; and the shares by Shapely's
-`STRtree` and one intersection after the other, on every 100th tile. `--quick` takes 10,000
-outlines. Memory is the most that the process which reads and labels ever held.
+Draws 100,000 outlines of four classes as QuPath GeoJSON (blobs of 12 corners, 30 to 90 px, apart
+as nuclei are, one in ten with a hole) over a slide of 40,000 x 30,000 px, and sixteen large areas
+below them. Ours, in a process of its own: `read_annotations`, which finds what of each area no
+smaller one covers; the exact share of each of 18,000 tiles of 256 px that each class covers; masks
+of 500 tiles. Beside it, in the same run: `json.loads` and `shapely.geometry.shape`, the least a
+reader does; and shares by Shapely's `STRtree` and one intersection after the other on every 100th
+tile, which counts twice where outlines lie upon each other. `--quick` takes 10,000 outlines. Memory
+is the most that the process which reads and labels ever held.
 """
 
 import argparse
@@ -21,13 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.peers import as_users_have
 from benchmarks.telling import options, tell
 
 ROOT = Path(__file__).parents[1]
 SIZE, TILE, MASKS, SAMPLED = (40_000, 30_000), 256, 500, 100
-NAMES = ("gland", "stroma", "mucus", "lymphocytes", "necrosis")
+AREAS = 16
+NAMES = ("stroma", "tumour", "lymphocyte", "fibroblast", "endothelium")
 
 Figures = dict[str, Any]
 
@@ -38,21 +41,31 @@ def draw_outlines(path: Path, count: int) -> None:
     turns = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     features = []
+    for number in range(AREAS):
+        centre = (np.array(divmod(number, 4)) + 0.5) * np.array(SIZE) / 4
+        features.append(feature([centre + 3_500 * circle], NAMES[0]))
+    across = int(np.ceil(np.sqrt(count * SIZE[0] / SIZE[1])))
+    pitch = SIZE[0] / across
     for number in range(count):
-        centre = random.uniform(150, np.array(SIZE) - 150)
-        radius = random.uniform(20, 60) * random.uniform(0.8, 1.2, (12, 1))
+        centre = (
+            np.array(divmod(number, across)[::-1]) + 0.5 + random.uniform(-0.05, 0.05)
+        ) * pitch
+        radius = pitch * random.uniform(0.15, 0.35) * random.uniform(0.8, 1.2, (12, 1))
         rings = [centre + radius * circle]
         if number % 10 == 0:
             rings.append(centre + 0.3 * radius.min() * circle[::-1])
-        closed = [[*ring.round(2).tolist(), ring[0].round(2).tolist()] for ring in rings]
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": closed},
-                "properties": {"classification": {"name": NAMES[number % len(NAMES)]}},
-            }
-        )
+        features.append(feature(rings, NAMES[1 + number % (len(NAMES) - 1)]))
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def feature(rings: list[NDArray[np.float64]], name: str) -> Figures:
+    """Return one outline with its holes as QuPath writes it."""
+    closed = [[*ring.round(2).tolist(), ring[0].round(2).tolist()] for ring in rings]
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": closed},
+        "properties": {"classification": {"name": name}},
+    }
 
 
 def tiles() -> list[Any]:
