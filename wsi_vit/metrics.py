@@ -146,6 +146,50 @@ def leave_out_truth(counts: Counts, class_id: int) -> Counts:
     return kept
 
 
+def counts_by_score(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Counts:
+    """Return how many negatives and positives have each score, the highest first: (scores, 2).
+
+    Both arrays are (n,); those of one score are told apart by no threshold and counted together.
+    """
+    found, place = np.unique(scores, return_inverse=True)
+    counts = np.zeros((len(found), 2), np.int64)
+    np.add.at(counts, (place, positive.astype(np.int64)), 1)
+    return counts[::-1]
+
+
+def average_precision(counts: NDArray[np.number]) -> NDArray[np.float64]:
+    """Return the average precision of falling thresholds, shape (...); NaN without a positive.
+
+    The mean over positives of the precision at the threshold that first finds each: the sum over
+    thresholds of (R_n - R_(n-1)) P_n, without interpolation (Salton & McGill 1983; as
+    scikit-learn's `average_precision_score`). A ranking by chance has the share of positives.
+
+    Args:
+        counts: As `counts_by_score` gives them, (..., scores, 2).
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    hits, called = table[..., 1].cumsum(-1), table.sum(-1).cumsum(-1)
+    precision = np.divide(hits, called, out=np.zeros(hits.shape), where=called > 0)
+    return _ratio((precision * table[..., 1]).sum(-1), table[..., 1].sum(-1))
+
+
+def average_precision_per_label(
+    scores: NDArray[np.floating], presence: NDArray[np.uint8]
+) -> Scores:
+    """Return the average precision of each label over what is known of it, shape (labels,).
+
+    Both arrays are (n, labels); presence is 1, 0, or 255 where it is not known. NaN for a label
+    without a positive.
+    """
+    known = presence != IGNORE_ID
+    columns = zip(scores.T, presence.T, known.T, strict=True)
+    found = [
+        average_precision(counts_by_score(score[told], shown[told] == 1))
+        for score, shown, told in columns
+    ]
+    return np.array(found, dtype=np.float64)
+
+
 def mean_present(scores: Scores) -> NDArray[np.float64]:
     """Return the mean over the last axis without NaN; NaN where all are."""
     present = ~np.isnan(scores)

@@ -45,6 +45,8 @@ class Recipe(Section):
         unfit = list(self.source.unfit(self.task)) if isinstance(self.source, ImageSource) else []
         if self.evaluation.anomaly and self.task != "classification":
             unfit.append("evaluation.anomaly: only models of one class an image have this score")
+        if self.task == "multi_label" and self.labels.background is not None:
+            unfit.append("labels.background: what shows none of the labels needs no class for it")
         if self.task == "pretraining" and len(self.labels) != 1:
             unfit.append("labels: images without labels are of one class, such as `tile`")
         if unfit:

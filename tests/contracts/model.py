@@ -31,11 +31,13 @@ def made_up_examples(
     """Return images of noise with targets that fit the model's task."""
     rng = np.random.default_rng(7)
     size = (height or model.input_px, width or model.input_px)
-    shape = size if model.task == "segmentation" else ()
+    several = model.task == "multi_label"
+    shape = (len(model.labels),) if several else size if model.task == "segmentation" else ()
+    values = 2 if several else len(model.labels)
     return [
         Example(
             image=rng.integers(0, 256, (*size, 3), dtype=np.uint8),
-            target=np.asarray(rng.integers(0, len(model.labels), shape), dtype=np.uint8),
+            target=np.asarray(rng.integers(0, values, shape), dtype=np.uint8),
             key=f"slide/{index}",
             slide_id="slide",
             patient="patient",
@@ -79,8 +81,8 @@ class ModelContract:
         assert batch["images"].dtype == torch.uint8
         assert batch["images"].shape == (3, 3, side, side)
         assert batch["targets"].dtype == torch.int64
-        masks = model.task == "segmentation"
-        assert batch["targets"].shape == ((3, side, side) if masks else (3,))
+        shapes = {"segmentation": (3, side, side), "multi_label": (3, 3)}
+        assert batch["targets"].shape == shapes.get(model.task, (3,))
 
     def test_examples_of_other_sizes_are_brought_to_the_models(self, model: Any) -> None:
         side = model.input_px
@@ -131,8 +133,11 @@ class ModelContract:
             masks = model.task == "segmentation"
             assert scores.shape == ((2, 3, height, width) if masks else (2, 3))
             assert scores.dtype == torch.float32
-            assert torch.allclose(scores.sum(1), torch.ones(()), atol=1e-5)
             assert scores.min() >= 0
+            if model.task == "multi_label":  # each by itself
+                assert scores.max() <= 1
+            else:
+                assert torch.allclose(scores.sum(1), torch.ones(()), atol=1e-5)
 
     def test_one_image_scores_as_it_does_among_others(self, model: Any, batch: Batch) -> None:
         together = model.eval().scores(batch["images"])

@@ -9,6 +9,7 @@ from wsi_vit.models.sections import (
     EomtSection,
     LastBlocks,
     MaskFormerSection,
+    MultiLabelSection,
     SegformerSection,
     SegmenterSection,
     UnetSection,
@@ -227,6 +228,32 @@ class TestOurLastBlocksWithTokenLearner(OurViTContract):
         "tuning": {"last_blocks": 1},
         "token_learner": {"after_block": 1, "tokens": 2},
     }
+
+
+class MultiLabelContract(ModelContract):
+    """A class token a label on our own Vision Transformer, in one of its forms."""
+
+    options: ClassVar[dict[str, Any]] = {}
+    section: ClassVar[dict[str, Any]] = {}
+
+    def make(self) -> Any:
+        start = ConfigStart(options=TINY_OURS | self.options)
+        said = {"start": start, "input_px": 64} | self.section
+        return build_model(MultiLabelSection.model_validate(said), LABELS, "multi_label")
+
+
+class TestMultiLabel(MultiLabelContract):
+    section: ClassVar = {"dropout": 0.1}
+
+
+class TestMultiLabelOnDinov2WithTokenLearner(MultiLabelContract):
+    options: ClassVar = TINY_DINO | {"registers": 2}
+    section: ClassVar = {"token_learner": {"after_block": 2, "tokens": 3}, "tuning": "head"}
+
+
+class TestMultiLabelWithAdapters(MultiLabelContract):
+    options: ClassVar = {"positions": "sincos"}
+    section: ClassVar = {"tuning": {"lora_rank": 2}, "stride_px": 8}
 
 
 class TestMaskFormerOnResNet(ModelContract):

@@ -36,12 +36,12 @@ from wsi_vit.prediction.slide import (
     RECORD,
     TILES,
     Prediction,
-    find_prediction,
     predict_slide,
+    prediction_shape,
 )
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
-from wsi_vit.store import verify_folder
+from wsi_vit.store import Store, verify_folder
 
 WIDTH, HEIGHT, MPP = 1733, 1219, 0.37
 STEP = 1 / MPP
@@ -198,9 +198,7 @@ def test_a_second_call_predicts_nothing(predicted: Prediction, slide: SlideInput
     assert again.reused
     assert again.folder == predicted.folder
     assert cast(ByColour, model.model).calls == 0
-    found = find_prediction(model, slide, out=out, section=EVERY_PART)
-    assert found is not None
-    assert found.record == predicted.record
+    assert again.record == predicted.record
 
 
 def test_batch_and_memory_shape_nothing(
@@ -244,12 +242,15 @@ def test_two_predictions_have_the_same_bytes(
 def test_another_model_or_setting_is_another_prediction(
     predicted: Prediction, slide: SlideInput, tmp_path: Path
 ) -> None:
-    out = predicted.folder.parents[1]
     other = replace(applied(), digest="0f" * 32)
     section = PredictionSection(overlap=0.5, min_area_um2=0)
+    shapes = [
+        prediction_shape(slide, model, asked, Store(tmp_path))
+        for model, asked in ((applied(), EVERY_PART), (other, EVERY_PART), (applied(), section))
+    ]
 
-    assert find_prediction(other, slide, out=out, section=EVERY_PART) is None
-    assert find_prediction(applied(), slide, out=out, section=section) is None
+    assert shapes[0].name == predicted.folder.name
+    assert len({shape.key for shape in shapes}) == 3
 
 
 def test_a_classifier_gives_a_class_a_tile(slide: SlideInput, tmp_path: Path) -> None:

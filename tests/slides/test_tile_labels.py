@@ -11,8 +11,14 @@ import pytest
 from PIL import Image
 
 from wsi_vit.errors import AnnotationError, LabelError
-from wsi_vit.labels import LabelClass, LabelMap
-from wsi_vit.slides.tile_labels import LabellingSection, Task, choose_classes, label_tiles
+from wsi_vit.labels import IGNORE_ID, LabelClass, LabelMap
+from wsi_vit.slides.tile_labels import (
+    LabellingSection,
+    Task,
+    choose_classes,
+    choose_labels,
+    label_tiles,
+)
 from wsi_vit.store import Artefact, Shape, Store
 
 CLASSES = (
@@ -196,3 +202,35 @@ def test_a_missing_file_is_told(tiles: Artefact, store: Store, tmp_path: Path) -
 def test_a_share_exactly_at_the_bar_is_enough() -> None:
     thirds = np.array([[0.1 + 0.2 + 0.2, 0.3, 0.0], [0.49, 0.49, 0.0]])
     assert choose_classes(thirds, LABELS, LabellingSection()).tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(("outside", "other"), [("ignore", IGNORE_ID), ("background", 0)])
+def test_a_tile_has_every_label_that_covers_enough_of_it(outside: Any, other: int) -> None:
+    section = LabellingSection(least_share=0.1, outside=outside)
+    coverage = np.array([[0.5, 0.1], [0.92, 0.04], [0.3, 0.0], [0.0, 0.0]])
+    found = choose_labels(coverage, section)
+    # Of the second tile so little is unknown that the other label cannot be there.
+    assert found.tolist() == [[1, 1], [1, 0], [1, other], [other, other]]
+
+
+def test_several_labels_are_lists_as_datasets_has_them(
+    tiles: Artefact, annotations: Path, store: Store
+) -> None:
+    import datasets
+
+    labelled = label(tiles, annotations, store, task="multi_label", least_share=0.3)
+    table = datasets.Dataset.from_file(str(labelled.folder / "labels.arrow"))
+    assert table.features["labels"].feature.names == list(LABELS.names)
+    assert table["labels"][:] == [[0], [1], None, None]  # of the last two nothing is known
+    assert table["unknown"][:] == [[], [0, 2], None, None]
+    assert labelled.facts["counts"] == {"tumour": 1, "stroma": 1, "rest": 0}
+    assert labelled.facts["unlabelled"] == 2
+    known = label(tiles, annotations, store, task="multi_label", outside="background")
+    assert column(known, "labels") == [[0], [1], [0], []]
+    assert column(known, "unknown") == [[], [], [], []]
+
+
+def test_what_only_another_task_asks_for_names_no_labels() -> None:
+    section = LabellingSection(least_share=0.3, min_coverage=0.7)
+    assert "least_share" not in section.shaping("classification")
+    assert "min_coverage" not in section.shaping("multi_label")

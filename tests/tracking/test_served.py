@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,12 +24,13 @@ from tests.tracking.conftest import LABELS, MakeRun
 from wsi_vit.errors import ModelError
 from wsi_vit.models.building import build_model
 from wsi_vit.models.load import load_model
-from wsi_vit.models.sections import VitSection
+from wsi_vit.models.multi_label import MultiLabel
+from wsi_vit.models.sections import MultiLabelSection, VitSection
 from wsi_vit.models.start import ConfigStart
 from wsi_vit.tracking.client import pyfunc
 from wsi_vit.tracking.packaging import save_package
 from wsi_vit.tracking.registry import Registry
-from wsi_vit.tracking.served import ServedModel
+from wsi_vit.tracking.served import ServedModel, columns_out
 
 START_LIMIT_S = 120.0
 HINTS = "ignore:.*Any type hint is inferred as AnyType:UserWarning"
@@ -78,6 +79,27 @@ def test_a_class_map_is_a_png_of_export_ids_as_large_as_the_image() -> None:
     assert set(np.unique(mask[:, 34:])) == {7}
     assert row["share_tumour"] == pytest.approx(0.5)
     assert row["share_tumour"] + row["share_normal"] == pytest.approx(1)
+
+
+def test_several_labels_are_a_yes_or_no_and_a_score_each(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = ConfigStart(options={"width": 32, "depth": 1, "heads": 2, "patch_px": 8})
+    model = build_model(MultiLabelSection(start=start, input_px=32), LABELS, "multi_label")
+    score = model.eval().scores(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))[0].tolist()
+    cast(MultiLabel, model).call_present_from((score[0] + 0.01, score[1] - 0.01))
+    model.save(tmp_path)
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(stream, "PNG")
+
+    (row,) = ServedModel.load(tmp_path).rows([stream.getvalue()])
+
+    assert row == {
+        "has_tumour": False,
+        "has_normal": True,
+        "score_tumour": pytest.approx(score[0]),
+        "score_normal": pytest.approx(score[1]),
+    }
+    assert list(columns_out(LABELS, "multi_label")) == list(row)
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", encoded()[:80], encoded("GIF")])

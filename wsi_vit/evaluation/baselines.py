@@ -94,7 +94,7 @@ def learn_tile_rules(
     colours: list[Floats] = []
     histograms: list[Floats] = []
     truth: list[int] = []
-    for example in _sample(train, most=most, seed=seed, batch_size=batch_size):
+    for example in sampled(train, most=most, seed=seed, batch_size=batch_size):
         if int(example.target) == IGNORE_ID:
             continue
         colours.append(mean_colour(example.image))
@@ -151,7 +151,7 @@ def learn_pixel_rule(
 ) -> PixelColourRule | None:
     """Learn mean colours from at most `most` training examples; None where none is labelled."""
     sums, sizes = np.zeros((256, 3)), np.zeros(256)
-    for example in _sample(train, most=most, seed=seed, batch_size=batch_size):
+    for example in sampled(train, most=most, seed=seed, batch_size=batch_size):
         image = _at_size(example.image, example.target.shape)
         ids = example.target.ravel()
         sizes += np.bincount(ids, minlength=256)
@@ -208,7 +208,8 @@ def _nearest(points: Floats, centres: Floats) -> NDArray[np.intp]:
     return ((points[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
 
 
-def _sample(train: Examples, *, most: int, seed: int, batch_size: int) -> Iterator[Example]:
+def sampled(train: Examples, *, most: int, seed: int, batch_size: int) -> Iterator[Example]:
+    """Yield at most `most` examples, drawn at random, in the split's order."""
     order = np.random.default_rng(seed).permutation(len(train))[:most]
     order.sort()
     for start in range(0, len(order), batch_size):

@@ -9,6 +9,7 @@ from wsi_vit.evaluation.figures import draw_charts
 from wsi_vit.evaluation.findings import Findings, MeasuredSet, SplitName
 from wsi_vit.evaluation.inference import check_labels
 from wsi_vit.evaluation.intervals import FEW_PATIENTS, reason_for_none
+from wsi_vit.evaluation.multi_label.measure import measure_labels
 from wsi_vit.evaluation.pictures import draw_pictures
 from wsi_vit.evaluation.records import REGIONS, AnomalyFound, Evaluation, Score
 from wsi_vit.evaluation.section import EvaluationSection
@@ -92,8 +93,8 @@ def _measure(
     model: Model, dataset: MeasuredSet, split: SplitName, section: EvaluationSection
 ) -> Findings:
     check_labels(model, dataset.labels, dataset.task)
-    measure = measure_tiles if dataset.task == "classification" else measure_masks
-    return measure(model, dataset, split, section)
+    measures = {"segmentation": measure_masks, "multi_label": measure_labels}
+    return measures.get(dataset.task, measure_tiles)(model, dataset, split, section)
 
 
 def _record(
@@ -132,6 +133,7 @@ def _record(
         per_patient=findings.per_patient,
         calibration=findings.calibration,
         roc=findings.roc,
+        precision_recall=findings.precision_recall,
         baselines=findings.baselines,
         warnings=tuple(_warnings(findings, dataset, split)),
     )

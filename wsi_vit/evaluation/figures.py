@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_vit.evaluation.records import Calibration, ClassScores, Curve, Evaluation
+from wsi_vit.evaluation.multi_label.charts import recall_chart
+from wsi_vit.evaluation.records import THRESHOLD, Calibration, ClassScores, Curve, Evaluation
 from wsi_vit.evaluation.style import (
     GRID,
     INK,
@@ -29,6 +30,7 @@ WORDS = {
     "macro_f1": "macro-F1",
     "explained": "variance explained",
     "mean_iou": "mean IoU",
+    "mean_ap": "mean AP",
     "mean_dice": "mean Dice",
     "mean_accuracy": "mean accuracy",
     "pixel_accuracy": "pixel accuracy",
@@ -36,6 +38,12 @@ WORDS = {
     "balanced_accuracy": "balanced accuracy",
     "cohen_kappa": "Cohen's kappa",
     "macro_auroc": "macro AUROC",
+    "exact_match": "exact match",
+    "ap": "AP",
+    "prevalence": "prevalence",
+    "precision": "precision",
+    "recall": "recall",
+    THRESHOLD: "threshold",
     "f1": "F1",
     "iou": "IoU",
     "dice": "Dice",
@@ -48,7 +56,11 @@ WORDS = {
 
 def draw_charts(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Draw every chart that the evaluation's record holds, as PNG files in `folder`."""
-    charts = {"confusion": confusion_chart(evaluation), "classes": class_chart(evaluation.classes)}
+    confused = evaluation.levels[0].counts is not None
+    charts = {"confusion": confusion_chart(evaluation)} if confused else {}
+    charts["classes"] = class_chart(evaluation.classes)
+    if evaluation.precision_recall:
+        charts["precision_recall"] = recall_chart(evaluation.precision_recall, evaluation.classes)
     if evaluation.roc:
         charts["roc"] = roc_chart(evaluation.roc, evaluation.classes)
     if evaluation.calibration:
@@ -94,7 +106,7 @@ def _write_cells(axes: "Axes", shares: NDArray[np.float64], counts: NDArray[np.f
 
 def class_chart(classes: Sequence[ClassScores]) -> "Figure":
     """Draw every figure of every class with its 95 % interval, one panel a metric."""
-    metrics = [score.name for score in classes[0].scores]
+    metrics = [score.name for score in classes[0].scores if score.name != THRESHOLD]
     height = max(2.2, 0.9 + 0.46 * len(classes))
     figure = new_figure(width_in=2.5 + 2.05 * len(metrics), height_in=height)
     panels = panel(figure, 1, len(metrics))[0]

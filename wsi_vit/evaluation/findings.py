@@ -1,10 +1,10 @@
-"""What both tasks hand to the record: the figures, and what they rest on."""
+"""What all tasks hand to the record: the figures, and what they rest on."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from wsi_vit.datasets.example import Task
-from wsi_vit.evaluation.inference import CountedMasks, ScoredTiles, SplitExamples
+from wsi_vit.evaluation.inference import CountedMasks, ScoredLabels, ScoredTiles, SplitExamples
 from wsi_vit.evaluation.intervals import PatientDraws, reason_for_none
 from wsi_vit.evaluation.records import (
     Baseline,
@@ -14,6 +14,7 @@ from wsi_vit.evaluation.records import (
     Definition,
     GroupScore,
     Level,
+    RecallCurve,
 )
 from wsi_vit.evaluation.section import EvaluationSection
 from wsi_vit.labels import LabelMap
@@ -63,7 +64,7 @@ class MeasuredSet(Protocol):
 class Findings:
     """Everything measured on one split."""
 
-    found: ScoredTiles | CountedMasks
+    found: ScoredTiles | CountedMasks | ScoredLabels
     headline: str
     """The name of the metric that is quoted first."""
     levels: tuple[Level, ...]
@@ -74,6 +75,7 @@ class Findings:
     baselines: tuple[Baseline, ...]
     calibration: Calibration | None = None
     roc: tuple[Curve, ...] = ()
+    precision_recall: tuple[RecallCurve, ...] = ()
     notes: tuple[str, ...] = ()
 
 

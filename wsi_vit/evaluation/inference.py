@@ -76,6 +76,19 @@ class ScoredTiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredLabels:
+    """What a model of several labels an image says of a split."""
+
+    names: Names
+    presence: NDArray[np.uint8]
+    """What is true: 1 present, 0 absent, 255 not known; shape (n, labels)."""
+    scores: NDArray[np.float32]
+    """Shape (n, labels), each from 0 to 1 by itself."""
+    thresholds: tuple[float, ...]
+    """Scores from which on each label is called present."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CountedMasks:
     """What a segmenter says of a split, as pixel counts: never all masks at once."""
 
@@ -109,6 +122,36 @@ def score_tiles(
         names=_names(examples, known),
         truth=np.array(truth, dtype=np.int64)[known],
         scores=np.concatenate(scores)[known],
+    )
+
+
+def score_labels(
+    model: Model,
+    examples: SplitExamples,
+    *,
+    batch_size: int,
+    observe: Observer | None = None,
+) -> ScoredLabels:
+    """Return the scores of every example of which some label is known.
+
+    Raises:
+        DatasetError: The split holds nothing that can be scored.
+        ModelError: The model's scores are not finite, or not of the label map's labels.
+    """
+    presence: list[NDArray[np.uint8]] = []
+    scores: list[NDArray[np.float32]] = []
+    for batch, raw in run_model(model, examples, batch_size=batch_size, observe=observe):
+        presence += [example.target for example in batch]
+        scores.append(raw.float().cpu().numpy())
+    known = [place for place, shown in enumerate(presence) if (shown != IGNORE_ID).any()]
+    if not known:
+        raise _nothing_to_score()
+    told: Any = model  # this kind alone has thresholds
+    return ScoredLabels(
+        names=_names(examples, np.array(known)),
+        presence=np.stack(presence)[known],
+        scores=np.concatenate(scores)[known],
+        thresholds=tuple(told.thresholds),
     )
 
 
@@ -191,7 +234,7 @@ def decoded_ahead(
 
 
 def _checked(scores: Tensor, classes: int, task: Task) -> Tensor:
-    rank = 2 if task == "classification" else 4
+    rank = 4 if task == "segmentation" else 2
     if scores.ndim != rank or scores.shape[1] != classes:
         raise ModelError(
             f"The model's scores do not fit a {task} of {classes} classes",

@@ -90,19 +90,16 @@ class PatientDraws:
 
         Time grows with resamples times patients², not with tiles.
         """
-        owner = self.owners(patients)
         columns = [
-            self._auroc_of_one(scores[:, k], truth == k, owner) for k in range(scores.shape[1])
+            self.of_ranking(scores[:, k], truth == k, patients) for k in range(scores.shape[1])
         ]
         return np.stack(columns, axis=1)
 
-    def _auroc_of_one(
-        self,
-        scores: NDArray[np.floating],
-        positive: NDArray[np.bool_],
-        owner: NDArray[np.intp],
+    def of_ranking(
+        self, scores: NDArray[np.floating], positive: NDArray[np.bool_], patients: Sequence[str]
     ) -> Floats:
-        size = self.names.size
+        """Return the area under the ROC curve of scores (n,) of each resample, (resamples,)."""
+        owner, size = self.owners(patients), self.names.size
         won = pairs_won(scores, positive, owner, size)
         ups = np.bincount(owner[positive], minlength=size).astype(np.float64)
         downs = np.bincount(owner[~positive], minlength=size).astype(np.float64)

@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from wsi_vit.datasets.example import Example
 from wsi_vit.evaluation.inference import (
     CountedMasks,
+    ScoredLabels,
     ScoredTiles,
     SplitExamples,
     masks_of,
     run_model,
 )
+from wsi_vit.evaluation.multi_label.pictures import draw_labelled
 from wsi_vit.evaluation.style import INK, QUIET, RIGHT, WRONG, bare, new_figure, panel, save
+from wsi_vit.evaluation.walls import A_ROW, in_turns, wall
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.metrics import mean_iou
 from wsi_vit.models.model import Model
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
-
-_TILES_A_ROW = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,11 @@ class Picked:
 
 
 def draw_pictures(
-    model: Model, examples: SplitExamples, found: ScoredTiles | CountedMasks, *, folder: Path
+    model: Model,
+    examples: SplitExamples,
+    found: ScoredTiles | CountedMasks | ScoredLabels,
+    *,
+    folder: Path,
 ) -> list[Path]:
     """Draw the pictures that suit the task, as PNG files in `folder`.
 
@@ -79,6 +83,8 @@ def draw_pictures(
     """
     if isinstance(found, ScoredTiles):
         return draw_tiles(examples, found, model.labels, folder=folder)
+    if isinstance(found, ScoredLabels):
+        return draw_labelled(examples, found, model.labels, folder=folder)
     chosen = choose_masks(found, model.labels.background_id)
     if not chosen:
         return []
@@ -203,10 +209,10 @@ def draw_tiles(
     right = tiles.scores.argmax(axis=1) == tiles.truth
     paths: list[Path] = []
     for name, wanted, colour in (("right", right, RIGHT), ("wrong", ~right, WRONG)):
-        chosen = most_confident(tiles, wanted, at_most=2 * _TILES_A_ROW)
+        chosen = most_confident(tiles, wanted, at_most=2 * A_ROW)
         if chosen:
-            wall = tile_wall(examples, tiles, labels, chosen=chosen, colour=colour)
-            paths.append(save(wall, folder / f"{name}.png"))
+            shown = [(int(tiles.names.indices[at]), _caption(tiles, labels, at)) for at in chosen]
+            paths.append(save(wall(examples, shown, colour=colour), folder / f"{name}.png"))
     return paths
 
 
@@ -220,42 +226,17 @@ def most_confident(tiles: ScoredTiles, wanted: NDArray[np.bool_], *, at_most: in
     for k in range(tiles.scores.shape[1]):
         mine = np.flatnonzero(wanted & (tiles.truth == k))
         queues.append(mine[np.argsort(-top[mine], kind="stable")].tolist())
-    turns = [queue[turn] for turn in range(at_most) for queue in queues if turn < len(queue)]
-    return turns[:at_most]
+    return in_turns(queues, at_most)
 
 
-def tile_wall(
-    examples: SplitExamples,
-    tiles: ScoredTiles,
-    labels: LabelMap,
-    *,
-    chosen: Sequence[int],
-    colour: str,
-) -> "Figure":
-    """Draw tiles in rows, each framed and named: what it is, what it was called, how surely."""
-    columns = min(_TILES_A_ROW, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure = new_figure(width_in=1.75 * columns + 0.2, height_in=2.2 * rows)
-    axes = panel(figure, rows, columns)
-    pictures = examples.__getitems__([int(tiles.names.indices[at]) for at in chosen])
-    for one in axes.ravel()[len(chosen) :]:
-        one.set_visible(False)
-    for one, at, example in zip(axes.ravel(), chosen, pictures, strict=False):
-        one.imshow(example.image)
-        bare(one, colour=colour)
-        _caption(one, tiles, labels, at)
-    return figure
-
-
-def _caption(axes: "Axes", tiles: ScoredTiles, labels: LabelMap, at: int) -> None:
+def _caption(tiles: ScoredTiles, labels: LabelMap, at: int) -> str:
+    """Return what a tile is, what it was called, and how surely."""
     said, truth = int(tiles.scores[at].argmax()), int(tiles.truth[at])
     score = float(tiles.scores[at, said])
     sure = f"{score:.0%}" if score < 0.995 else "> 99%"
     if said == truth:
-        words = f"{labels.names[truth]}\n{sure} sure"
-    else:
-        words = f"{labels.names[truth]}\ncalled {labels.names[said]}, {sure}"
-    axes.set_title(words, fontsize=8.5, color=INK, loc="left", linespacing=1.3)
+        return f"{labels.names[truth]}\n{sure} sure"
+    return f"{labels.names[truth]}\ncalled {labels.names[said]}, {sure}"
 
 
 def _shortened(key: str, limit: int = 44) -> str:

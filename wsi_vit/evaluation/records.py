@@ -26,6 +26,9 @@ the dataset calls its units), or other parts of one patient the model did see.""
 DefinitionName = Literal["ours", "background as a class", "true background pixels left out"]
 """How background is treated in a segmenter's means."""
 
+THRESHOLD = "threshold"
+"""The figure of a label that is no score of it: from where on it is called present."""
+
 Table = tuple[tuple[int, ...], ...]
 """Confusion counts as plain integers, indexed [truth][prediction]."""
 
@@ -45,7 +48,7 @@ class ClassScores(Section):
     name: str
     colour: str
     support: int
-    """Tiles (classification) or pixels (segmentation) of the truth."""
+    """Tiles (classification) or pixels (segmentation) of the truth; tiles that show a label."""
     scores: tuple[Score, ...]
 
     def score(self, name: str) -> Score:
@@ -101,6 +104,16 @@ class Curve(Section):
     name: str
     false_positive_rate: tuple[float, ...]
     true_positive_rate: tuple[float, ...]
+
+
+class RecallCurve(Section):
+    """A thinned precision-recall curve of one label."""
+
+    name: str
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+    at: tuple[float, float] | None
+    """Recall and precision at the label's threshold; None where nothing is called so."""
 
 
 class Baseline(Section):
@@ -171,6 +184,8 @@ class Evaluation(Section):
     per_patient: tuple[GroupScore, ...]
     calibration: Calibration | None = None
     roc: tuple[Curve, ...] = ()
+    precision_recall: tuple[RecallCurve, ...] = ()
+    """Where an example has several labels."""
     baselines: tuple[Baseline, ...]
     anomaly: AnomalyFound | None = None
     """None where the recipe asks for no anomaly score."""

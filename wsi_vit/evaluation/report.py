@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_vit.evaluation.figures import WORDS, training_chart
+from wsi_vit.evaluation.multi_label.pictures import FOUND, MISTAKEN
 from wsi_vit.evaluation.page import document, facts, picture
 from wsi_vit.evaluation.records import Evaluation, Score, read_evaluation
 from wsi_vit.evaluation.report_tables import all_tables
@@ -27,16 +28,26 @@ _CAPTIONS = {
     "wrong": (
         "{Examples} the model was surest of, and wrong about: the true class, then its answer."
     ),
+    FOUND: "{Examples} that show a label and are called so most surely; labels take turns.",
+    MISTAKEN: (
+        "{Examples} whose call is furthest from right: false alarms, and labels that were missed. "
+        "“From” is the score at which the label is called present."
+    ),
     "confusion": "Where the classes are confused. Each row is a true class and adds up to 100 %.",
     "classes": "Every class by itself.",
     "roc": "How well each class can be told from the rest at every threshold.",
+    "precision_recall": (
+        "What share of a label's examples is found, and what share of the calls is right, at every "
+        "threshold. The dot is the threshold that was tuned on the validation split, the dotted "
+        "line how common the label is: what chance reaches."
+    ),
     "reliability": (
         "Whether a confidence means what it says: bars on the dotted line would be perfect."
     ),
     "training": "How the training went; the ring is the epoch whose weights were kept.",
 }
-_PICTURES = ("overlays", "right", "wrong")
-_CHARTS = ("classes", "confusion", "roc", "reliability", "training")
+_PICTURES = ("overlays", "right", "wrong", FOUND, MISTAKEN)
+_CHARTS = ("classes", "confusion", "precision_recall", "roc", "reliability", "training")
 _WIDE = ("classes",)
 
 

@@ -107,7 +107,8 @@ def _class_table(evaluation: Evaluation) -> str:
         ]
         for row in evaluation.classes
     ]
-    return table("By class", ["class", unit, *(WORDS[name] for name in names)], rows)
+    word = "label" if evaluation.task == "multi_label" else "class"
+    return table(f"By {word}", [word, unit, *(WORDS[name] for name in names)], rows)
 
 
 def _baseline_table(evaluation: Evaluation) -> str:

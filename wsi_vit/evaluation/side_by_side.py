@@ -11,11 +11,11 @@ from wsi_vit.evaluation.words import number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CLASS_METRIC = {"segmentation": "iou", "classification": "f1"}
+_CLASS_METRIC = {"segmentation": "iou", "classification": "f1", "multi_label": "ap"}
 
 
 def side_by_side_chart(evaluations: Mapping[str, Evaluation]) -> "Figure":
-    """Draw the IoU (F1, for classification) of every class, one panel a run, with intervals."""
+    """Draw the IoU (F1 of classes, AP of labels) of each class, a panel a run, with intervals."""
     most = max(len(found.classes) for found in evaluations.values())
     drawn = new_figure(width_in=3.6 * len(evaluations) + 0.4, height_in=max(2.4, 1.3 + 0.46 * most))
     panels = panel(drawn, 1, len(evaluations))[0]
@@ -28,7 +28,7 @@ def side_by_side_chart(evaluations: Mapping[str, Evaluation]) -> "Figure":
 
 
 def class_scores_in_words(found: Evaluation) -> str:
-    """Return the IoU (F1, for classification) of every class in one line."""
+    """Return the IoU (F1 of classes, AP of labels) of every class in one line."""
     metric = _CLASS_METRIC[found.task]
     scores = ", ".join(f"{row.name} {number(row.score(metric).value)}" for row in found.classes)
     return f"{WORDS[metric]}: {scores}"

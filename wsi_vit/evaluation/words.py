@@ -1,5 +1,6 @@
 """What an evaluation says, in words that a pathologist reads without a glossary."""
 
+from wsi_vit.datasets.example import Task
 from wsi_vit.evaluation.figures import WORDS
 from wsi_vit.evaluation.records import (
     REGIONS,
@@ -17,10 +18,22 @@ _MEANING = {
         "Macro-F1 weighs missed and wrongly called tiles of every class alike, whether the class "
         "is common or rare; 1 is perfect, 0 is always wrong."
     ),
+    "mean_ap": (
+        "Average precision is how often, going down the examples from the highest score, a call "
+        "has been right whenever another of the label's examples is found; 1 is perfect, and the "
+        "share of examples that show the label is chance. The mean is over labels. No threshold "
+        "decides it; those of F1, precision and recall were tuned on the validation split."
+    ),
     "mean_iou": (
         "IoU is the area on which truth and prediction agree, divided by the area that either "
         "covers; 1 is a perfect outline, 0 no overlap. The mean is over classes."
     ),
+}
+
+_DONE: dict[Task, str] = {
+    "classification": "named the class of {thing}",
+    "segmentation": "drew the classes' outlines",
+    "multi_label": "told which labels {thing} shows",
 }
 
 _COMPARES = {
@@ -41,13 +54,10 @@ _COMPARES = {
 def headline_sentence(evaluation: Evaluation) -> str:
     """Return the result in one sentence."""
     score = evaluation.headline
-    task = (
-        f"named the class of {'an image' if evaluation.example_word == 'image' else 'a tile'}"
-        if evaluation.task == "classification"
-        else "drew the classes' outlines"
-    )
+    thing = "an image" if evaluation.example_word == "image" else "a tile"
+    done = _DONE[evaluation.task].format(thing=thing)
     return (
-        f"{_whom(evaluation)} the model {task} with a {WORDS.get(score.name, score.name)} of "
+        f"{_whom(evaluation)} the model {done} with a {WORDS.get(score.name, score.name)} of "
         f"{figure(score)}."
     )
 
@@ -64,7 +74,7 @@ def trivial_sentence(evaluation: Evaluation) -> str:
 def meaning(evaluation: Evaluation) -> str:
     """Return what the headline metric means, and what it leaves out."""
     words = _MEANING.get(evaluation.headline.name, "")
-    if evaluation.task == "classification":
+    if evaluation.task != "segmentation":
         return words
     if evaluation.background is None:
         return f"{words} No class is left out of it."

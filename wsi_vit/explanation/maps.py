@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from wsi_vit.errors import ModelError, UsageError
 from wsi_vit.explanation.features import grad_cam
@@ -89,14 +90,14 @@ class Explainer:
                 got=f"method {self.method}",
                 remedy="Train it again; its loss was probably not finite",
             )
-        scores = _scores(logits.detach())
+        scores = _scores(logits.detach(), self.applied)
         return Explained(found.float().cpu().numpy(), scores.cpu().numpy(), ids.cpu().numpy())
 
     def _from_attention(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         seen: Attended = self._asked("attended", images)
         ids = self._class_ids(seen.logits)
         tokens = seen.attention[-1].shape[-1]
-        start = looked_at(seen.pool, special=seen.special, tokens=tokens).to(images.device)
+        start = _start(seen, ids, tokens).to(images.device)
         if self.method == "tokens":
             assert seen.learned is not None
             return seen.learned.maps.unflatten(2, seen.grid), seen.logits, ids
@@ -122,7 +123,7 @@ class Explainer:
     def _class_ids(self, logits: Tensor) -> Tensor:
         if self.class_id is not None:
             return torch.full((len(logits),), self.class_id, device=logits.device)
-        scores = _scores(logits.detach())
+        scores = _scores(logits.detach(), self.applied)
         background = self.applied.model.labels.background_id
         if logits.ndim == 4 and background is not None:
             scores[:, background] = -1  # where nothing is, nothing needs explaining
@@ -148,7 +149,7 @@ def _last_attention(seen: Attended, start: Tensor) -> Tensor:
 
     Learned tokens are traced back to the patches they were learned from.
     """
-    rows = (start @ seen.attention[-1])[:, :, 0]
+    rows = (start[:, None] @ seen.attention[-1])[:, :, 0]
     if seen.learned is None:
         return rows
     (learner,) = with_learned([], replace(seen.learned, after_block=0), special=seen.special)
@@ -167,8 +168,20 @@ def _said_for(logits: Tensor, class_ids: Tensor) -> Tensor:
     return (own * given).sum()
 
 
-def _scores(logits: Tensor) -> Tensor:
-    """Return the scores of classes, (B, classes); of pixels their mean."""
+def _start(seen: Attended, class_ids: Tensor, tokens: int) -> Tensor:
+    """Return how much the head of what is explained sees of each last token, (1 or B, 1, tokens).
+
+    Where each class has a token of its own, that is the one.
+    """
+    if seen.own_tokens:
+        return one_hot(class_ids, tokens)[:, None].float()
+    return looked_at(seen.pool, special=seen.special, tokens=tokens)[None]
+
+
+def _scores(logits: Tensor, applied: AppliedModel) -> Tensor:
+    """Return the scores of classes, (B, classes), of labels each alone; of pixels their mean."""
+    if applied.thresholds is not None:
+        return logits.float().sigmoid()
     scores = logits.float().softmax(1)
     return scores if scores.ndim == 2 else scores.mean((2, 3))
 

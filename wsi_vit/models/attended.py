@@ -37,6 +37,9 @@ class Attended:
     pool: Pool
     """What the head sees: the class token, the mean of all others, or both; never `native`."""
     learned: LearnedTokens | None = None
+    own_tokens: bool = False
+    """Whether each class has a token of its own, the first ones in their order; then `pool` is
+    `cls`, and means a class's own."""
 
 
 @dataclass(frozen=True)

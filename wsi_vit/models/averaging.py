@@ -61,7 +61,7 @@ def _seen(model: "Model", images: "Tensor", mirrored: bool, turns: int) -> "Tens
     """Return the scores of one view, on the pixels of the picture as it was."""
     view = (images.flip(-1) if mirrored else images).rot90(turns, (-2, -1))
     scores = model.scores(view.contiguous()).float()
-    if model.task == "classification":
+    if scores.ndim == 2:
         return scores
     upright = scores.rot90(-turns, (-2, -1))
     return upright.flip(-1) if mirrored else upright

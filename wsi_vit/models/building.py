@@ -10,6 +10,7 @@ from wsi_vit.models.dense.segmenter import Segmenter
 from wsi_vit.models.dense.unet import Unet
 from wsi_vit.models.eomt import Eomt
 from wsi_vit.models.maskformer import MaskFormer
+from wsi_vit.models.multi_label import MultiLabel
 from wsi_vit.models.network import NetworkModel
 from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from wsi_vit.models.pretraining.mae import Mae
@@ -23,6 +24,7 @@ _KINDS: dict[Task, tuple[str, str]] = {
         "one class a pixel",
         "`kind: segmenter`, `eomt`, `maskformer`, `segformer` or `unet`",
     ),
+    "multi_label": ("several labels an image", "`kind: multi_label`"),
     "pretraining": ("weights to begin from, and no classes", "`kind: mae`"),
 }
 """What models of a task give, and what they are called in a recipe."""
@@ -30,6 +32,7 @@ _KINDS: dict[Task, tuple[str, str]] = {
 _MODELS: dict[str, type[NetworkModel]] = {
     "classifier": Classifier,
     "vit": Vit,
+    "multi_label": MultiLabel,
     "maskformer": MaskFormer,
     "eomt": Eomt,
     "segmenter": Segmenter,

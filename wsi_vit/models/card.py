@@ -15,8 +15,15 @@ _PIPELINES = {
     "classification": "image-classification",
     "segmentation": "image-segmentation",
     "pretraining": "image-feature-extraction",
+    "multi_label": "image-classification",
 }
 RESEARCH_ONLY = (
+_SHAPES = {
+    "classification": "(B, classes)",
+    "segmentation": "(B, classes, H, W)",
+    "multi_label": "(B, labels), each from 0 to 1; present from model.thresholds on",
+}
+"""What scores are, by task."""
     "For research. Not a medical device: it must not decide about a patient, "
     "and a pathologist must see what it says."
 )
@@ -179,7 +186,7 @@ def _use(model: NetworkModel) -> str:
     said = _THEIRS.format(network=theirs) if theirs else _OURS_ALONE
     if model.task == "pretraining":
         return _BEGIN.format(theirs=said).rstrip()
-    shape = "(B, classes)" if model.task == "classification" else "(B, classes, H, W)"
+    shape = _SHAPES[model.task]
     return _USE.format(shape=shape, theirs=said).rstrip()
 
 

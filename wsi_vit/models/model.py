@@ -18,7 +18,8 @@ class Batch(TypedDict):
     images: Tensor
     """uint8 (B, 3, H, W), RGB."""
     targets: Tensor
-    """int64 (B,) class ids, or (B, H, W) masks; 255 is ignored."""
+    """int64 (B,) class ids, (B, H, W) masks, or (B, labels) of several labels an image, 1 present
+    and 0 absent; 255 is ignored."""
 
 
 class Model(Protocol):
@@ -39,7 +40,10 @@ class Model(Protocol):
         ...
 
     def weigh_classes(self, weights: Tensor | None) -> None:
-        """Weigh classes in the loss, (classes,) float; None weighs all alike."""
+        """Weigh classes in the loss, (classes,) float; None weighs all alike.
+
+        Of several labels an image it is their positives that are weighed.
+        """
         ...
 
     def progress(self, share: float) -> None:
@@ -53,7 +57,8 @@ class Model(Protocol):
         """Return softmax-like float32 scores of uint8 images (B, 3, H, W).
 
         (B, classes) for classification, (B, classes, H, W) for segmentation; for mask models the
-        product of class and mask probabilities, normalised to sum to 1 over classes.
+        product of class and mask probabilities, normalised to sum to 1 over classes. For several
+        labels an image (B, labels), each from 0 to 1 by itself.
         """
         ...
 

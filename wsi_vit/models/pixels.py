@@ -23,9 +23,9 @@ def stack_examples(
         ModelError: A target has another shape than its task asks for, or an unknown class id.
     """
     images = [_image_side(example.image, side_px) for example in examples]
-    targets = [_target_side(example, task, side_px) for example in examples]
+    targets = [_target_side(example, task, labels, side_px) for example in examples]
     stacked = torch.from_numpy(np.stack(targets).astype(np.int64))
-    _refuse_strangers(stacked, labels, examples)
+    _refuse_strangers(stacked, labels, task, examples)
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return {"images": pixels, "targets": stacked}
 
@@ -74,9 +74,13 @@ def _image_side(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     return fit_images(pixels, side_px)[0].permute(1, 2, 0).numpy()
 
 
-def _target_side(example: Example, task: Task, side_px: int) -> NDArray[np.uint8]:
+def _target_side(example: Example, task: Task, labels: LabelMap, side_px: int) -> NDArray[np.uint8]:
     target = np.asarray(example.target)
-    expected = example.image.shape[:2] if task == "segmentation" else ()
+    shapes: dict[Task, tuple[int, ...]] = {
+        "segmentation": example.image.shape[:2],
+        "multi_label": (len(labels),),
+    }
+    expected = shapes.get(task, ())
     if target.shape != expected:
         raise ModelError(
             f"A target does not fit the task {task}",
@@ -84,19 +88,25 @@ def _target_side(example: Example, task: Task, side_px: int) -> NDArray[np.uint8
             known=[f"shape {expected}"],
             remedy="Build the dataset for this task",
         )
-    if not target.ndim or target.shape == (side_px, side_px):
+    if target.ndim < 2 or target.shape == (side_px, side_px):
         return target
     return fit_masks(torch.from_numpy(target.copy())[None], side_px)[0].numpy().astype(np.uint8)
 
 
-def _refuse_strangers(targets: Tensor, labels: LabelMap, examples: Sequence[Example]) -> None:
-    strange = (targets >= len(labels)) & (targets != IGNORE_ID)
+def _refuse_strangers(
+    targets: Tensor, labels: LabelMap, task: Task, examples: Sequence[Example]
+) -> None:
+    several = task == "multi_label"
+    known = ["absent", "present"] if several else list(labels.names)
+    strange = (targets >= len(known)) & (targets != IGNORE_ID)
     if not strange.any():
         return
     culprit = int(strange.nonzero()[0, 0])
     raise ModelError(
-        "A target holds a class id that the label map does not know",
+        "A target holds a number that says nothing of a label"
+        if several
+        else "A target holds a class id that the label map does not know",
         got=f"{sorted(set(targets[strange].tolist()))} in {examples[culprit].key}",
-        known=[f"{i} {name}" for i, name in enumerate(labels.names)] + [f"{IGNORE_ID} ignored"],
-        remedy="Narrow masks with the label map before they become examples",
+        known=[f"{i} {name}" for i, name in enumerate(known)] + [f"{IGNORE_ID} ignored"],
+        remedy="Build the dataset with this label map",
     )

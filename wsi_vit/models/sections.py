@@ -110,6 +110,21 @@ class VitSection(ImageSection, EncoderSection):
     kind: Literal["vit"] = "vit"
 
 
+class MultiLabelSection(EncoderSection):
+    """Our own Vision Transformer with a class token a label: any number of them an image."""
+
+    task: ClassVar[Task] = "multi_label"
+    kind: Literal["multi_label"] = "multi_label"
+    start: Start = HubStart(id="facebook/dinov2-small")
+    input_px: int = Field(default=224, ge=16, le=4096)
+    """Position encodings are interpolated to it; a multiple of the patch size."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the heads' inputs that are dropped in training."""
+    tuning: Tuning = "full"
+    """The labels' tokens and heads always learn; so gradients go back to the first block, whatever
+    of it learns."""
+
+
 class MaskSection(ModelSection):
     """A mask classifier: what it learns from."""
 
@@ -235,6 +250,7 @@ AnyModel = Annotated[
     | VitSection
     | MaskFormerSection
     | EomtSection
+    | MultiLabelSection
     | SegmenterSection
     | UnetSection
     | SegformerSection

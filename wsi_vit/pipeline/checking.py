@@ -28,7 +28,7 @@ class CheckOutcome(Section):
     """Why it must not be trained on; empty where all is well."""
     warnings: tuple[str, ...]
     masks: MaskReport | None
-    """Of the source's own masks; None for classes and for slides."""
+    """Of the source's own masks; None where targets are read from none, and for slides."""
     dataset: LabelReport | None
     """Of the dataset that was built; None where problems kept it from being built."""
     folder: Path
@@ -97,7 +97,7 @@ def check_recipe(
     folder = settings.runs / "checks" / recipe.name if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
     found = _Examination(recipe, settings, folder, progress)
-    if isinstance(recipe.source, ImageSource) and recipe.task == "segmentation":
+    if isinstance(recipe.source, ImageSource) and recipe.source.has_masks_for(recipe.task):
         found.guarded(found.at_masks)
     if not found.problems:
         found.guarded(found.at_dataset)
@@ -155,7 +155,7 @@ class _Examination:
         """Count the source's masks and draw them, before and after the label map."""
         source = self.recipe.source
         assert isinstance(source, ImageSource)
-        reader = TargetReader.of(source, self.recipe.labels, "segmentation")
+        reader = TargetReader.of(source, self.recipe.labels, self.recipe.task)
         images = [_Sized(image) for image in source.find() if not image.left_out]
         report = check_masks(self._told(images), reader)
         self.masks = report
@@ -176,8 +176,9 @@ class _Examination:
         data = open_dataset(build(self.recipe, outcomes, settings=self.settings).folder)
         self.dataset = check_labels(data)
         self.warnings += self.dataset.warnings
-        if self.masks is None:
-            self.pictures.append(draw_examples(data, self.folder / "samples.png"))
+        if self.masks is None or data.task == "multi_label":
+            name = "samples.png" if self.masks is None else "examples.png"
+            self.pictures.append(draw_examples(data, self.folder / name))
 
     def outcome(self) -> CheckOutcome:
         """Return what was found."""

@@ -12,6 +12,7 @@ from wsi_vit.datasets.check import check_labels
 from wsi_vit.datasets.reading import TrainingSet, open_dataset
 from wsi_vit.errors import RecipeError, StoreError
 from wsi_vit.evaluation.evaluate import evaluate_model, evaluate_run
+from wsi_vit.evaluation.multi_label.thresholds import tune_thresholds
 from wsi_vit.evaluation.records import Evaluation, read_evaluation
 from wsi_vit.evaluation.report import write_report
 from wsi_vit.models.averaging import averaged
@@ -33,6 +34,9 @@ from wsi_vit.training.loop import learn
 from wsi_vit.training.randomness import seed_everything
 from wsi_vit.training.records import Epoch, Learns, Step
 from wsi_vit.training.supervisor import supervise
+
+THRESHOLDS = "thresholds"
+"""The journal's record of the score from which on each label is called present."""
 
 _TELL_EVERY_S = 1.0
 """A step goes to the journal, and to whoever watches it, at most so often."""
@@ -168,9 +172,19 @@ def _learn(place: RunPlace, recipe: Recipe, data: TrainingSet, progress: Progres
             place.journal.append(STEP, event)
             _show(event, progress)
     load_best(model, place.checkpoints)
+    if recipe.task == "multi_label":
+        judges = data.examples("validation")
+        found = tune_thresholds(model, judges, average=recipe.prediction.average)
+        place.journal.append(
+            THRESHOLDS, dict(zip(recipe.labels.names, map(_short, found), strict=True))
+        )
     with place.new_model() as folder:
         model.save(folder)
     _note_finished(place)
+
+
+def _short(threshold: float) -> float:
+    return round(threshold, 6)
 
 
 def _trained_before(place: RunPlace, recipe: Recipe) -> Trained:

@@ -66,14 +66,16 @@ class PredictionOutcome(Section):
     """The file that was predicted."""
     folder: Path | None = None
     class_map: Path | None = None
-    """Of a slide an OME-Zarr, of a picture an indexed PNG; none where a picture has one class."""
+    """Of a slide an OME-Zarr, of a picture an indexed PNG; none where a picture has one class, or a
+    tile several labels."""
     record: Path | None = None
     """The JSON that says what was predicted with what."""
     overview: Path | None = None
     comparison: Path | None = None
     """Truth beside prediction, where the cohort has outlines of the slide."""
     shares: dict[str, float] = Field(default_factory=dict)
-    """Share of the computed area that each class covers."""
+    """Share of the computed area that each class covers, or each label is in; of a picture the
+    scores of its classes, or of the labels that are present."""
     unlike_training: float | None = None
     """Share of a slide's tiles that are unlike the model's training; None where it does not say."""
 

@@ -155,13 +155,13 @@ def _predict_slide(
         state="reused" if found.reused else "predicted",
         source=slide.path,
         folder=folder,
-        class_map=folder / CLASS_MAP,
+        class_map=folder / CLASS_MAP if (folder / CLASS_MAP).is_dir() else None,
         record=folder / RECORD,
         overview=found.overview,
         shares=found.shares,
         unlike_training=found.record.anomaly and found.record.anomaly.share,
     )
-    if annotations is None:
+    if annotations is None or outcome.class_map is None:
         return outcome
     try:
         picture = _compared(applied, found, slide, annotations, out)

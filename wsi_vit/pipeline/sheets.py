@@ -84,7 +84,12 @@ def tinted(example: Example, labels: LabelMap, side_px: int) -> Picture:
 
 
 def class_words(example: Example, labels: LabelMap) -> str:
-    """Return the name of an example's class; empty text for a mask."""
+    """Return the name of an example's class, or of the labels it shows; empty text for a mask."""
+    if example.target.ndim == 1:
+        shown = [
+            name for name, value in zip(labels.names, example.target, strict=True) if value == 1
+        ]
+        return " + ".join(shown) or "none of them"
     if example.target.ndim:
         return ""
     known = int(example.target) < len(labels)

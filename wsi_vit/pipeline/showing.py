@@ -117,7 +117,7 @@ def _rows(pictures: Sequence[Example], labels: LabelMap) -> list[list[Cell]]:
     """Return a row of pictures, and one below it of the same with their masks."""
     first = [Cell(plain(item, _CELL_PX)) for item in pictures]
     first[0] = Cell(first[0].picture, _words(pictures[0], labels))
-    if not pictures[0].target.ndim:
+    if pictures[0].target.ndim < 2:
         return [first]
     return [first, [Cell(tinted(item, labels, _CELL_PX)) for item in pictures]]
 

@@ -52,6 +52,11 @@ class AppliedModel:
     anomaly: AnomalyScorer | None = None
     """Tells how unlike the training a tile of a slide is; absent: nobody asked for it."""
 
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Scores from which on each of several labels is present; None of other models."""
+        return getattr(self.model, "thresholds", None)
+
     def tiling(self) -> TilesSection:
         """Return at which resolution and tile size slides are read.
 

@@ -42,7 +42,7 @@ def outline_classes(target: ClassMap, *, most_px: int, min_area_um2: float) -> A
     pixel_um = level.step * canvas.mpp
     certainty = target.read_certainty(level)
     outlines = trace(level.classes, certainty, least_pixels=min_area_um2 / pixel_um**2)
-    features = [_feature(outline, level.step, canvas, labels) for outline in outlines]
+    features = [annotation(outline, level.step, canvas, labels) for outline in outlines]
     return Annotations(features, pixel_um)
 
 
@@ -73,7 +73,8 @@ def write_geojson(path: Path, annotations: Annotations, *, bounds: Region | None
     path.write_text(json.dumps(collection, separators=(",", ":"), ensure_ascii=False))
 
 
-def _feature(outline: Outline, step: float, canvas: Canvas, labels: LabelMap) -> dict[str, Any]:
+def annotation(outline: Outline, step: float, canvas: Canvas, labels: LabelMap) -> dict[str, Any]:
+    """Return an outline as QuPath has it; `step` is base pixels a side of what was traced."""
     polygon = outline.polygon
     geometry = {
         "type": "Polygon",

@@ -17,7 +17,7 @@ _UNIT_PX = 256
 
 def is_large(shape: tuple[int, ...], applied: AppliedModel, section: PredictionSection) -> bool:
     """Say whether a picture of this (height, width, ...) is segmented by tiles."""
-    if applied.model.task == "classification":
+    if applied.model.task != "segmentation":
         return False
     return max(shape[:2]) > section.tile_from * section.tile_side_px(applied.model.input_px)
 

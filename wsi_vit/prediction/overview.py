@@ -59,8 +59,8 @@ def draw_overview(
     heading = Heading(
         record.slide.slide_id,
         f"{record.computed_mm2:.3g} mm² predicted in {record.tiles.predicted} tiles at "
-        f"{record.resolution.effective_mpp:.3g} µm/px{_invalid(record)} · "
-        f"model {record.model.digest[:12]}{_unlike(record)}",
+        f"{record.resolution.effective_mpp:.3g} µm/px{unreadable(record)} · "
+        f"model {record.model.digest[:12]}{unlike_training(record)}",
     )
     panels = [Panel("slide", view.pixels), Panel("classes", overlay(view.pixels, shown, labels))]
     legend = [*class_legend(labels, notes), NOT_COMPUTED]
@@ -106,7 +106,7 @@ def compare(truth: Ids, prediction: Ids, labels: LabelMap) -> NDArray[np.float64
     return iou_per_class(count_pairs(truth[both], prediction[both], len(labels)))
 
 
-def _unlike(record: PredictionRecord) -> str:
+def unlike_training(record: PredictionRecord) -> str:
     """Say how much of the slide the model does not know, and how much is usual."""
     found = record.anomaly
     if found is None:
@@ -115,7 +115,8 @@ def _unlike(record: PredictionRecord) -> str:
     return f" · unlike the training: {found.share:.1%}{usual}"
 
 
-def _invalid(record: PredictionRecord) -> str:
+def unreadable(record: PredictionRecord) -> str:
+    """Say how many tiles could not be read; nothing where all could."""
     count = len(record.tiles.invalid)
     return f", {count} unreadable" if count else ""
 

@@ -32,8 +32,8 @@ class Tally:
     """By the tile's number."""
 
 
-class Painter:
-    """Fills a class map."""
+class TileJudge:
+    """Asks a model about the planned tiles of a slide."""
 
     def __init__(
         self,
@@ -41,33 +41,26 @@ class Painter:
         plan: Plan,
         *,
         applied: AppliedModel,
-        target: ClassMap,
         section: PredictionSection,
         stain: StainMap | None = None,
     ) -> None:
         self._stain = stain
         self._slide, self._plan, self._applied = slide, plan, applied
-        self._target, self._section = target, section
+        self._section = section
         self._classes = len(applied.model.labels)
 
-    def paint(self, progress: Progress | None = None) -> Tally:
-        """Predict every planned tile and write the map's finest level.
+    def judge(self, progress: Progress | None = None) -> list[TileRecord]:
+        """Return what the model says of every planned tile, in their order.
 
         Raises:
             SlideError: The slide cannot be read any more.
             ModelError: The scores cannot be used.
         """
         tally = Tally(np.zeros(self._classes))
-        parts = list(
-            stripes(self._plan.canvas, classes=self._classes, memory_mb=self._section.memory_mb)
-        )
-        tiles = [self._plan.tiles_of(stripe) for stripe in parts]
-        told = _Told(tally, progress or _silent, sum(map(len, tiles)))
-        for stripe, mine in zip(parts, tiles, strict=True):
-            # Closed before the slide is, come what may: a thread that still reads would crash.
-            with closing(self._read(mine)) as read:
-                self._stitch(stripe, told.passing(self._scored(read)), tally)
-        return tally
+        told = _Told(tally, progress or _silent, len(self._plan.tiles))
+        # Closed before the slide is, come what may: a thread that still reads would crash.
+        with closing(self._read(self._plan.tiles)) as read:
+            return [record for record, _ in told.passing(self._scored(read))]
 
     def _read(self, tiles: Sequence[PlannedTile]) -> Generator[ReadTile]:
         return read_ahead(
@@ -77,25 +70,6 @@ class Painter:
             ahead=2 * self._section.batch_size,
             stain=self._stain,
         )
-
-    def _stitch(
-        self, stripe: Stripe, scored: Iterable[tuple[TileRecord, Any]], tally: Tally
-    ) -> None:
-        """Blend a stripe's tiles and hand finished rows on."""
-        canvas = self._plan.canvas
-        sink = _Sink(self._plan, stripe, self._target, tally.areas_px)
-        blender = BandBlender(
-            classes=self._classes,
-            width_px=stripe.right - stripe.left,
-            tile_px=canvas.patch_px,
-        )
-        tiles = (
-            (one.planned.row, one.planned.column * canvas.stride_px - stripe.left, scores)
-            for one, scores in scored
-        )
-        for band in blended(tiles, blender, stride_px=canvas.stride_px):
-            sink.take(band)
-        sink.close()
 
     def _scored(self, read: Iterator[ReadTile]) -> Iterator[tuple[TileRecord, Any]]:
         """Yield each tile's record and its scores (classes, patch, patch), in order."""
@@ -124,6 +98,61 @@ class Painter:
     ) -> tuple[TileRecord, Any]:
         dense = scores.reshape(self._classes, self._plan.canvas.patch_px, -1)
         return TileRecord(tile.planned, dense.mean(axis=(1, 2)), anomaly=unlike), dense
+
+
+class Painter(TileJudge):
+    """Fills a class map."""
+
+    def __init__(
+        self,
+        slide: Slide,
+        plan: Plan,
+        *,
+        applied: AppliedModel,
+        target: ClassMap,
+        section: PredictionSection,
+        stain: StainMap | None = None,
+    ) -> None:
+        super().__init__(slide, plan, applied=applied, section=section, stain=stain)
+        self._target = target
+
+    def paint(self, progress: Progress | None = None) -> Tally:
+        """Predict every planned tile and write the map's finest level.
+
+        Raises:
+            SlideError: The slide cannot be read any more.
+            ModelError: The scores cannot be used.
+        """
+        tally = Tally(np.zeros(self._classes))
+        parts = list(
+            stripes(self._plan.canvas, classes=self._classes, memory_mb=self._section.memory_mb)
+        )
+        tiles = [self._plan.tiles_of(stripe) for stripe in parts]
+        told = _Told(tally, progress or _silent, sum(map(len, tiles)))
+        for stripe, mine in zip(parts, tiles, strict=True):
+            # Closed before the slide is, come what may: a thread that still reads would crash.
+            with closing(self._read(mine)) as read:
+                self._stitch(stripe, told.passing(self._scored(read)), tally)
+        return tally
+
+    def _stitch(
+        self, stripe: Stripe, scored: Iterable[tuple[TileRecord, Any]], tally: Tally
+    ) -> None:
+        """Blend a stripe's tiles and hand finished rows on."""
+        canvas = self._plan.canvas
+        sink = _Sink(self._plan, stripe, self._target, tally.areas_px)
+        blender = BandBlender(
+            classes=self._classes,
+            width_px=stripe.right - stripe.left,
+            tile_px=canvas.patch_px,
+        )
+        tiles = (
+            (one.planned.row, one.planned.column * canvas.stride_px - stripe.left, scores)
+            for one, scores in scored
+        )
+        for band in blended(tiles, blender, stride_px=canvas.stride_px):
+            sink.take(band)
+        sink.close()
 
 
 @dataclass(slots=True)

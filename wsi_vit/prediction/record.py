@@ -94,7 +94,10 @@ class ClassFacts(Section):
     colour: str
     area_mm2: float
     share: float
-    """Of the area that was computed."""
+    """Of the area that was computed; of several labels, which do not exclude each other, these do
+    not sum to 1."""
+    threshold: float | None = None
+    """The score from which on a label is present; None of classes."""
 
 
 class AnomalyFacts(Section):

@@ -138,7 +138,7 @@ class _Line:
 
     def _batch_size(self, pixels: NDArray[np.uint8]) -> int:
         """Return how many pictures of this size may be asked at once, for their scores' sake."""
-        if self._applied.model.task == "classification":
+        if self._applied.model.task != "segmentation":
             return self._section.batch_size
         scores_bytes = 4 * len(self._applied.model.labels) * pixels.shape[0] * pixels.shape[1]
         fitting = int(self._section.memory_mb * 1e6 / scores_bytes)

@@ -27,7 +27,8 @@ class ImageOutcome(Section):
     """Its class map, where the model segments."""
     overlay: Path | None = None
     shares: dict[str, float] = Field(default_factory=dict)
-    """Share of the picture that each class covers; for classification the scores."""
+    """Share of the picture that each class covers; for classification the scores, and of several
+    labels the scores of those that are present."""
 
 
 class ImageFacts(Section):
@@ -61,7 +62,9 @@ class SceneClass(Section):
     share: float | None = None
     """Of the picture's pixels, where the model segments."""
     score: float | None = None
-    """Of the picture, where the model classifies."""
+    """Of the picture, where the model classifies, or tells several labels."""
+    threshold: float | None = None
+    """The score from which on a label is present."""
 
 
 class SceneRecord(SceneQuestion):
@@ -74,6 +77,8 @@ class SceneRecord(SceneQuestion):
     export_id: int | None = None
     score: float | None = None
     """Its export id and score."""
+    present: tuple[str, ...] | None = None
+    """The labels that it shows, where the model tells several; there may be none."""
     ids: str = "export ids in the class map"
     files: dict[str, str]
     """Name and sha256 of each picture written beside this record."""

@@ -1,5 +1,6 @@
 """The picture beside a picture: its classes, with a legend of id, colour, name and share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,29 @@ def draw_classified(
     """Return a picture (H, W, 3) with the score of each class, (classes,)."""
     small, _ = resized(image, np.zeros(image.shape[:2], np.uint8), longest_px)
     return draw_sheet(heading, [Panel("image", small)], _legend(labels, scores))
+
+
+def draw_labelled(
+    image: Pixels,
+    scores: NDArray[np.float32],
+    labels: LabelMap,
+    *,
+    thresholds: Sequence[float],
+    heading: Heading,
+    longest_px: int,
+) -> Image.Image:
+    """Return a picture (H, W, 3) with the score of each label, (labels,), those present first."""
+    small, _ = resized(image, np.zeros(image.shape[:2], np.uint8), longest_px)
+    notes = [
+        f"{_percent(float(score))}, " + ("present" if score >= limit else f"below {limit:.1%}")
+        for score, limit in zip(scores, thresholds, strict=True)
+    ]
+    entries = class_legend(labels, notes)
+    order = np.lexsort((-scores, scores < np.asarray(thresholds)))
+    shown = [entries[index] for index in order[:_MOST_LISTED]]
+    hidden = len(entries) - len(shown)
+    rest = [LegendEntry(None, "#ffffff", f"{hidden} more labels, less likely")] if hidden else []
+    return draw_sheet(heading, [Panel("image", small)], [*shown, *rest])
 
 
 def _legend(labels: LabelMap, values: NDArray[Any]) -> list[LegendEntry]:

@@ -16,15 +16,15 @@ from wsi_vit.labels import LabelMap
 from wsi_vit.prediction.applied import AppliedModel
 from wsi_vit.prediction.drawing import Heading, Ids
 from wsi_vit.prediction.pictures import CLASS_MAP, OVERLAY, Photograph, decode, save_class_map
-from wsi_vit.prediction.record import ModelFacts, provenance
+from wsi_vit.prediction.record import model_facts, provenance
 from wsi_vit.prediction.scene_record import (
-    ImageFacts,
     ImageOutcome,
     SceneQuestion,
     SceneRecord,
+    image_facts,
     scene_classes,
 )
-from wsi_vit.prediction.scene_sheet import draw_classified, draw_segmented
+from wsi_vit.prediction.scene_sheet import draw_classified, draw_labelled, draw_segmented
 from wsi_vit.prediction.section import PredictionSection
 from wsi_vit.store import file_digest, write_whole
 
@@ -80,6 +80,8 @@ class SceneTarget:
             StoreError: The disk is full, or may not be written.
         """
         draw = self._segmented if answer.ndim == 2 else self._classified
+        if self._applied.thresholds is not None:
+            draw = self._labelled
         with _written_or_told(self._record):
             found = draw(question.photograph, answer)
             record = SceneRecord.model_validate(
@@ -95,17 +97,9 @@ class SceneTarget:
         return self._outcome("predicted", record)
 
     def _question(self, photograph: Photograph) -> SceneQuestion:
-        height, width = photograph.as_stored(photograph.pixels[..., 0]).shape
-        model = self._applied.model
         return SceneQuestion(
-            image=ImageFacts(
-                file=self.path.name,
-                sha256=file_digest(self.path),
-                width=width,
-                height=height,
-                orientation=photograph.orientation,
-            ),
-            model=ModelFacts(digest=self._applied.digest, task=model.task, input_px=model.input_px),
+            image=image_facts(self.path, photograph),
+            model=model_facts(self._applied),
             settings=self._section.shaping("pictures"),
         )
 
@@ -161,6 +155,29 @@ class SceneTarget:
             "classes": scene_classes(self._labels, scores, "score"),
             "files": _digests(self._overlay),
         }
+
+    def _labelled(self, photograph: Photograph, scores: NDArray[np.float32]) -> dict[str, Any]:
+        labels, thresholds = self._labels, self._applied.thresholds or ()
+        called = scores >= np.asarray(thresholds)
+        present = [name for name, said in zip(labels.names, called, strict=True) if said]
+        sheet = draw_labelled(
+            photograph.pixels,
+            scores,
+            labels,
+            thresholds=thresholds,
+            heading=Heading(
+                ", ".join(present) or "none of the labels", f"{self.path.name} · {self._model()}"
+            ),
+            longest_px=self._section.overview_px,
+        )
+        self._save_overlay(sheet)
+        classes = [
+            item.model_copy(update={"threshold": round(threshold, 6)})
+            for item, threshold in zip(
+                scene_classes(labels, scores, "score"), thresholds, strict=True
+            )
+        ]
+        return {"present": present, "classes": classes, "files": _digests(self._overlay)}
 
     def _save_overlay(self, sheet: Image.Image) -> None:
         with write_whole(self._overlay) as scratch:

@@ -1,6 +1,5 @@
 """Predict a whole slide: the stage `prediction`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,24 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.labels import LabelMap
 from wsi_vit.prediction.applied import AppliedModel, load_applied
 from wsi_vit.prediction.canvas import Plan, plan_prediction
-from wsi_vit.prediction.geojson import outline_classes, write_geojson
+from wsi_vit.prediction.geojson import Annotations, outline_classes, write_geojson
 from wsi_vit.prediction.ome_zarr import ClassMap
 from wsi_vit.prediction.overview import draw_overview
-from wsi_vit.prediction.painting import Painter, Tally
+from wsi_vit.prediction.painting import Painter, TileJudge
 from wsi_vit.prediction.record import (
-    ModelFacts,
+    ClassFacts,
     PredictionRecord,
     anomaly_facts,
     class_facts,
     map_facts,
+    model_facts,
     provenance,
     resolution_facts,
     slide_facts,
     tile_facts,
 )
 from wsi_vit.prediction.section import PredictionSection
+from wsi_vit.prediction.slide_labels import LabelMaps, draw_labels
 from wsi_vit.prediction.table import TileRecord, write_table
 from wsi_vit.slides.files import printable_name, slide_digest, usable_file
 from wsi_vit.slides.slide import Slide, open_slide
@@ -34,7 +35,7 @@ from wsi_vit.slides.stain.sampling import fit_slide
 from wsi_vit.slides.stain.stage import SlideStain
 from wsi_vit.slides.tiles import Progress
 from wsi_vit.slides.tissue_outlines import outlines_digest
-from wsi_vit.store import Artefact, DigestCache, Shape, Store
+from wsi_vit.store import DigestCache, Recorded, Shape, Store, write_record
 
 VERSION = 1
 STAGE = "prediction"
@@ -43,21 +44,8 @@ ANNOTATIONS, TILES, OVERVIEW = "annotations.geojson", "tiles.parquet", "overview
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Recorded[PredictionRecord]):
     """A finished prediction of a slide."""
-
-    artefact: Artefact
-    record: PredictionRecord
-
-    @property
-    def folder(self) -> Path:
-        """Where its files lie."""
-        return self.artefact.folder
-
-    @property
-    def reused(self) -> bool:
-        """Whether it had been made before."""
-        return self.artefact.reused
 
     @property
     def overview(self) -> Path:
@@ -66,7 +54,7 @@ class Prediction:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the computed area that each class covers."""
+        """Share of the computed area that each class covers, or each label is in."""
         return {item.name: item.share for item in self.record.classes}
 
 
@@ -83,7 +71,7 @@ def predict_slide(
     `out/prediction/<key>/` gets `classes.ome.zarr`, `annotations.geojson`, `tiles.parquet`,
     `overview.png` and `prediction.json`, all of them or none. The key is the digest of slide, model
     and settings; without a section, those saved with the model hold. Load the model once
-    (`load_applied`) to predict many slides.
+    (`load_applied`) to predict many slides. A model of several labels a tile gives no class map.
 
     Raises:
         SlideError: The slide must be quarantined; the reason code says why.
@@ -102,19 +90,11 @@ def predict_slide(
         resolution = applied.tiling().resolution
         with open_slide(given.path, mpp=given.mpp, resolution=resolution) as opened:
             stain = stain_of(opened, applied)
-            job = _Job(opened, applied, section, given, shape.inputs["slide"], stain)
+            kind = _Job if applied.thresholds is None else _LabelsJob
+            job = kind(opened, applied, section, given, shape.inputs["slide"], stain)
             return job.make(folder, progress)
 
-    return _finished(store.ensure(shape, make))
-
-
-def find_prediction(
-    model: AppliedModel, slide: SlideInput, *, out: Path, section: PredictionSection
-) -> Prediction | None:
-    """Return the prediction if it was made before; nothing is opened but files to hash."""
-    store = Store(out)
-    found = store.find(prediction_shape(slide, model, section, store))
-    return None if found is None else _finished(found)
+    return Prediction.read(store.ensure(shape, make), RECORD, PredictionRecord)
 
 
 def prediction_shape(
@@ -144,11 +124,6 @@ def stain_of(slide: Slide, applied: AppliedModel) -> SlideStain | None:
         return None
     fit = fit_slide(slide, applied.stain, applied.tiling().tissue)
     return SlideStain(section=applied.stain, fit=fit)
-
-
-def _finished(artefact: Artefact) -> Prediction:
-    text = (artefact.folder / RECORD).read_text()
-    return Prediction(artefact, PredictionRecord.model_validate_json(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,33 +158,33 @@ class _Job:
         )
         tally = painter.paint(progress)
         records = [tally.records[number] for number in sorted(tally.records)]
+        self._refuse_damage(records)
+        target.build_pyramid()
+        annotations = outline_classes(
+            target, most_px=section.outline_px, min_area_um2=section.min_area_um2
+        )
+        outlines = self._export(folder, plan, annotations, records)
+        record = self._record(plan, records, class_facts(tally, plan.canvas, self.labels), outlines)
+        write_record(folder / RECORD, record)
+        draw_overview(self.slide, target, record, longest_px=section.overview_px).save(
+            folder / OVERVIEW
+        )
+        return _facts(record)
+
+    def _refuse_damage(self, records: Sequence[TileRecord]) -> None:
         found = tile_facts(records)
         refuse_too_many_invalid(
             self.slide,
             len(found.invalid),
             planned=len(records),
             predicted=found.predicted,
-            most=tiles.max_invalid,
+            most=self.applied.tiling().max_invalid,
         )
-        target.build_pyramid()
-        outlines = self._export(folder, plan, target, records)
-        record = self._record(plan, tally, records, outlines)
-        text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        (folder / RECORD).write_text(text + "\n")
-        draw_overview(self.slide, target, record, longest_px=section.overview_px).save(
-            folder / OVERVIEW
-        )
-        return _facts(record)
 
     def _export(
-        self, folder: Path, plan: Plan, target: ClassMap, records: Sequence[TileRecord]
+        self, folder: Path, plan: Plan, annotations: Annotations, records: Sequence[TileRecord]
     ) -> int:
         """Write annotations and tile table; return how many annotations there are."""
-        annotations = outline_classes(
-            target,
-            most_px=self.section.outline_px,
-            min_area_um2=self.section.min_area_um2,
-        )
         write_geojson(folder / ANNOTATIONS, annotations, bounds=self.slide.bounds)
         write_table(
             folder / TILES,
@@ -217,17 +192,20 @@ class _Job:
             slide_id=self.given.name,
             mpp=resolution_facts(self.slide, plan, self.applied).effective_mpp,
             labels=self.labels,
+            thresholds=self.applied.thresholds,
         )
         return len(annotations.features)
 
     def _record(
-        self, plan: Plan, tally: Tally, records: Sequence[TileRecord], outlines: int
+        self,
+        plan: Plan,
+        records: Sequence[TileRecord],
+        classes: tuple[ClassFacts, ...],
+        outlines: int,
     ) -> PredictionRecord:
-        model = self.applied.model
-        classes = class_facts(tally, plan.canvas, self.labels)
         return PredictionRecord(
             slide=slide_facts(self.slide, slide_id=self.given.name, sha256=self.sha256),
-            model=ModelFacts(digest=self.applied.digest, task=model.task, input_px=model.input_px),
+            model=model_facts(self.applied),
             settings={
                 "prediction": self.section.shaping("slides"),
                 "tiles": self.applied.tiling().model_dump(mode="json"),
@@ -242,6 +220,33 @@ class _Job:
             outlines=outlines,
             provenance=provenance(self.applied.device.type),
         )
+
+
+class _LabelsJob(_Job):
+    """A slide whose tiles have several labels: no class map, and outlines of each label."""
+
+    def make(self, folder: Path, progress: Progress | None) -> dict[str, Any]:
+        """Write every file of the artefact; return its facts."""
+        applied, section = self.applied, self.section
+        tiling, task = applied.tiling(), applied.model.task
+        plan = plan_prediction(self.slide, tiling, task, section, given=self.given)
+        stain = self.stain.map if self.stain else None
+        judge = TileJudge(self.slide, plan, applied=applied, section=section, stain=stain)
+        records = judge.judge(progress)
+        self._refuse_damage(records)
+        maps = LabelMaps.of(
+            records, canvas=plan.canvas, labels=self.labels, thresholds=applied.thresholds or ()
+        )
+        annotations = maps.outlines(min_area_um2=section.min_area_um2)
+        outlines = self._export(folder, plan, annotations, records)
+        record = self._record(plan, records, maps.facts(), outlines).model_copy(
+            update={"map": maps.grid(), "computed_mm2": round(float(maps.areas_mm2[0]), 6)}
+        )
+        write_record(folder / RECORD, record)
+        draw_labels(self.slide, maps, record, longest_px=section.overview_px).save(
+            folder / OVERVIEW
+        )
+        return _facts(record)
 
 
 def refuse_too_many_invalid(

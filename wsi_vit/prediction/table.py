@@ -29,12 +29,19 @@ class TileRecord:
 
 
 def write_table(
-    path: Path, records: Sequence[TileRecord], *, slide_id: str, mpp: float, labels: LabelMap
+    path: Path,
+    records: Sequence[TileRecord],
+    *,
+    slide_id: str,
+    mpp: float,
+    labels: LabelMap,
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """Write one row a tile, row-major; positions and sides in base pixels of the full plane.
 
     `class` is null and `score_...` are null where a tile was not predicted. There is a column
-    `anomaly` where the model has an anomaly score.
+    `anomaly` where the model has an anomaly score. Where each of several labels has a threshold, a
+    list `labels` of those that are present takes the place of `class`.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -46,8 +53,7 @@ def write_table(
         "side_px": pa.array([r.planned.region.width for r in records], pa.float64()),
         "mpp": pa.array([mpp] * len(records), pa.float64()),
         "tissue": pa.array([r.planned.tissue for r in records], pa.float32()),
-        "class": pa.array([_class_name(r, labels) for r in records], pa.string()),
-        "class_id": pa.array([_class_id(r, labels) for r in records], pa.uint8()),
+        **_said(records, labels, thresholds),
         "valid": pa.array([r.scores is not None for r in records], pa.bool_()),
         "reason": pa.array([r.reason for r in records], pa.string()),
     }
@@ -62,6 +68,31 @@ def write_table(
         "class_id": f"export id; {IGNORE_ID} never occurs",
     }
     parquet.write_table(pa.table(columns).replace_schema_metadata(note), path, compression="zstd")
+
+
+def _said(
+    records: Sequence[TileRecord], labels: LabelMap, thresholds: Sequence[float] | None
+) -> dict[str, Any]:
+    """Return the columns that say what each tile is, or which labels it shows."""
+    import pyarrow as pa
+
+    if thresholds is not None:
+        shown = [labels_of(record, labels, thresholds) for record in records]
+        return {"labels": pa.array(shown, pa.list_(pa.string()))}
+    return {
+        "class": pa.array([_class_name(r, labels) for r in records], pa.string()),
+        "class_id": pa.array([_class_id(r, labels) for r in records], pa.uint8()),
+    }
+
+
+def labels_of(
+    record: TileRecord, labels: LabelMap, thresholds: Sequence[float]
+) -> list[str] | None:
+    """Return the labels that a tile shows; None where it was not predicted."""
+    if record.scores is None:
+        return None
+    called = record.scores >= np.asarray(thresholds)
+    return [name for name, said in zip(labels.names, called, strict=True) if said]
 
 
 def _best(record: TileRecord) -> int | None:

@@ -55,7 +55,8 @@ class ServedModel:
     def rows(self, images: Sequence[bytes]) -> list[dict[str, Any]]:
         """Return the findings of each encoded image, in the same order.
 
-        Classification: `label`, and `score_<class>` for each class. Segmentation: `class_map`, the
+        Classification: `label`, and `score_<class>` for each class. Several labels: `has_<label>`
+        and `score_<label>` for each. Segmentation: `class_map`, the
         bytes of a PNG as large as the image, its values being export ids, and `share_<class>`, the
         share of its pixels. An image is resized to the model's input as a whole.
 
@@ -72,12 +73,21 @@ class ServedModel:
             scores = averaged_scores(self.model, pixels, self.average)[0].float().cpu()
         if self.model.task == "classification":
             return self._named(scores)
+        if self.model.task == "multi_label":
+            return self._called(scores)
         return self._mapped(scores, size=(image.shape[0], image.shape[1]))
 
     def _named(self, scores: "Tensor") -> dict[str, Any]:
         names = self.model.labels.names
         row: dict[str, Any] = {LABEL: names[int(scores.argmax())]}
         return row | {f"score_{n}": float(s) for n, s in zip(names, scores, strict=True)}
+
+    def _called(self, scores: "Tensor") -> dict[str, Any]:
+        model: Any = self.model  # this kind alone has thresholds
+        names, found = self.model.labels.names, scores.tolist()
+        called = zip(names, found, model.thresholds, strict=True)
+        row: dict[str, Any] = {f"has_{name}": score >= limit for name, score, limit in called}
+        return row | {f"score_{name}": score for name, score in zip(names, found, strict=True)}
 
     def _mapped(self, scores: "Tensor", *, size: tuple[int, int]) -> dict[str, Any]:
         import numpy as np
@@ -96,6 +106,9 @@ def columns_out(labels: LabelMap, task: str) -> Mapping[str, str]:
     """Return the name and MLflow type of each column that comes out, in order."""
     if task == "classification":
         return {LABEL: "string"} | {f"score_{name}": "double" for name in labels.names}
+    if task == "multi_label":
+        present = {f"has_{name}": "boolean" for name in labels.names}
+        return present | {f"score_{name}": "double" for name in labels.names}
     return {MASK: "binary"} | {f"share_{name}": "double" for name in labels.names}
 
 

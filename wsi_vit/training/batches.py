@@ -229,6 +229,28 @@ def count_targets(reader: BatchReader, *, classes: int) -> NDArray[np.int64]:
     return np.stack(rows)
 
 
+def known_presence(examples: Examples) -> NDArray[np.uint8] | None:
+    """Return which labels each example shows, (n, labels), where a dataset knows; else None."""
+    presence = getattr(examples, "presence", None)
+    return None if presence is None else np.asarray(presence, np.uint8)
+
+
+def read_presence(reader: BatchReader) -> NDArray[np.uint8]:
+    """Read a split; return which labels each example shows: 1, 0, or 255 not known, (n, labels)."""
+    batches = reader.read(cut(range(len(reader)), 64))
+    return np.concatenate([loaded.batch["targets"].numpy().astype(np.uint8) for loaded in batches])
+
+
+def positive_weights(presence: NDArray[np.uint8]) -> Tensor:
+    """Return what a positive of each label weighs for both sides to weigh alike, (labels,).
+
+    That is negatives divided by positives, of what is known; 1 for a label that lacks either.
+    """
+    positives, negatives = (presence == 1).sum(axis=0), (presence == 0).sum(axis=0)
+    both = (positives > 0) & (negatives > 0)
+    return torch.from_numpy(np.where(both, negatives / np.maximum(positives, 1), 1.0)).float()
+
+
 def balanced_weights(counts: Sequence[int]) -> Tensor:
     """Return weights inverse to each class's share, whose mean over the targets is 1.
 

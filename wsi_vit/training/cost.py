@@ -100,10 +100,11 @@ class _Prepared:
 
 def _noise(model: NetworkModel, count: int) -> Loaded:
     side = model.input_px
-    shape = (count,) if model.task == "classification" else (count, side, side)
+    shapes = {"segmentation": (count, side, side), "multi_label": (count, len(model.labels))}
+    values = 2 if model.task == "multi_label" else len(model.labels)
     batch = {
         "images": torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8),
-        "targets": torch.randint(0, len(model.labels), shape),
+        "targets": torch.randint(0, values, shapes.get(model.task, (count,))),
     }
     keys = tuple(f"noise/{number}" for number in range(count))
     return Loaded(number=0, batch=batch, keys=keys)  # type: ignore[arg-type]

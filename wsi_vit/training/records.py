@@ -15,7 +15,9 @@ class Validation(Section):
     value: float | None
     """The metric that selects; None where nothing can be counted."""
     counts: tuple[tuple[int, ...], ...]
-    """Confusion counts [truth][prediction], of images or of pixels at the model's size."""
+    """Confusion counts [truth][prediction], of images or of pixels at the model's size. Of several
+    labels an image a row a label, had 0.5 been its threshold: rightly absent, called present by
+    mistake, missed, rightly present."""
 
     @property
     def rank(self) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wsi_vit.errors import Stopped, TrainingError
 from wsi_vit.training.batches import (
@@ -15,6 +16,9 @@ from wsi_vit.training.batches import (
     balanced_weights,
     count_targets,
     known_counts,
+    known_presence,
+    positive_weights,
+    read_presence,
 )
 from wsi_vit.training.checkpoints import (
     Checkpoint,
@@ -44,6 +48,7 @@ class Run:
         self.engine, self.folder, self.training = engine, folder, engine.training
         self.pace = Pace(engine.device)
         self._counts = _counts(images, engine)
+        self._weights = _class_weights(images, engine, self._counts)
         factors = np.ones(len(images))
         if self._counts is not None and self.training.sampling == "rare_classes":
             factors = repeat_factors(self._counts)
@@ -100,11 +105,8 @@ class Run:
 
     def weigh_classes(self) -> None:
         """Tell the model what each class weighs."""
-        if self._counts is None or self.training.class_weights == "none":
-            self.engine.model.weigh_classes(None)
-            return
-        weights = balanced_weights(self._counts.sum(axis=0).tolist())
-        self.engine.model.weigh_classes(weights.to(self.engine.device))
+        weights = self._weights
+        self.engine.model.weigh_classes(None if weights is None else weights.to(self.engine.device))
 
     def skips(self, loaded: Loaded) -> bool:
         """Whether a batch is left out after a rollback."""
@@ -265,4 +267,18 @@ def _counts(images: BatchReader, engine: Engine) -> NDArray[np.int64] | None:
     needed = training.class_weights == "balanced" or training.sampling == "rare_classes"
     if known is not None or not needed:
         return known
+    if model.task == "multi_label":
+        return (read_presence(images) == 1).astype(np.int64)
     return count_targets(images, classes=len(model.labels))
+
+
+def _class_weights(
+    images: BatchReader, engine: Engine, counts: NDArray[np.int64] | None
+) -> Tensor | None:
+    """Return what each class weighs, of several labels each one's positives; None: all alike."""
+    if counts is None or engine.training.class_weights == "none":
+        return None
+    if engine.model.task != "multi_label":
+        return balanced_weights(counts.sum(axis=0).tolist())
+    presence = known_presence(images.examples)
+    return positive_weights(read_presence(images) if presence is None else presence)

@@ -17,12 +17,19 @@ _MOST_WORKERS = 8
 Reading = Literal["random", "streaming"]
 """How the order of an epoch treats the places of images in their files."""
 
-Metric = Literal["macro_f1", "mean_iou", "explained"]
+Compile = Literal["none", "default", "reduce-overhead", "max-autotune"]
+"""Whether and how the forward pass is compiled, in torch's words."""
+
+Recompute = Literal["none", "blocks"]
+"""What is computed again in the backward pass, rather than kept until then."""
+
+Metric = Literal["macro_f1", "mean_iou", "mean_ap", "explained"]
 """What the best epoch is chosen by."""
 
 _METRICS: dict[Task, Metric] = {
     "classification": "macro_f1",
     "segmentation": "mean_iou",
+    "multi_label": "mean_ap",
     "pretraining": "explained",
 }
 
@@ -52,7 +59,8 @@ class TrainingSection(Section):
     freeze_epochs: int = Field(default=0, ge=0)
     """The pretrained part does not learn in the first so many epochs."""
     class_weights: Literal["none", "balanced"] = "none"
-    """`balanced`: a class counts in inverse proportion to its share of the training split."""
+    """`balanced`: a class counts in inverse proportion to its share of the training split; of
+    several labels an image each one's positives count as much as its negatives."""
     sampling: Literal["uniform", "rare_classes"] = "uniform"
     """`rare_classes`: images that show a rare class come more often in an epoch."""
     ema: float | None = Field(default=None, gt=0, lt=1)

@@ -10,8 +10,8 @@ from wsi_vit.models.checkpoint import refuse_unknown
 from wsi_vit.models.sections import EncoderSection, Pool, TokenLearnerSection
 from wsi_vit.section import Section, faults_in
 
-_SAID_ELSEWHERE = {"image_px", "stride_px", "embedding"}
-"""Values of an architecture that the section says; the first as `input_px`."""
+_SAID_ELSEWHERE = {"image_px", "stride_px", "embedding", "class_tokens"}
+"""Values of an architecture that the section says, the first as `input_px`, or the labels."""
 
 
 class Architecture(Section):
@@ -34,6 +34,8 @@ class Architecture(Section):
     embedding: Literal["linear", "conv"] = "conv"
     """How patches are projected; both compute the same (tested)."""
     positions: Literal["learned", "sincos"] = "learned"
+    class_tokens: int = Field(default=1, ge=1)
+    """Class tokens, which come first; several where each label has its own."""
     registers: int = Field(default=0, ge=0)
     """Tokens without content or position (Darcet et al. 2024), as in some DINOv2."""
     distillation: Literal[0, 1] = 0
@@ -62,8 +64,8 @@ class Architecture(Section):
 
     @property
     def placed(self) -> int:
-        """Tokens before the patches that have a position: the class token and the teacher's."""
-        return 1 + self.distillation
+        """Tokens before the patches that have a position: class tokens and the teacher's."""
+        return self.class_tokens + self.distillation
 
     @property
     def special(self) -> int:
@@ -88,15 +90,18 @@ class Architecture(Section):
         return "cls" if self.layer_scale is None else "cls+mean"
 
 
-def drawn_architecture(options: Mapping[str, Any], section: EncoderSection) -> Architecture:
-    """Return what the options of a `config` start describe.
+def drawn_architecture(
+    options: Mapping[str, Any], section: EncoderSection, *, class_tokens: int = 1
+) -> Architecture:
+    """Return what the options of a `config` start describe, with so many class tokens.
 
     Raises:
         ModelError: Unknown options, or values out of range.
     """
     refuse_unknown(options, set(Architecture.model_fields) - _SAID_ELSEWHERE)
     try:
-        return said_by(Architecture.model_validate(dict(options)), section)
+        made = Architecture.model_validate(dict(options))
+        return said_by(made, section, class_tokens=class_tokens)
     except ValidationError as error:
         raise ModelError(
             "These options make no Vision Transformer",
@@ -105,9 +110,15 @@ def drawn_architecture(options: Mapping[str, Any], section: EncoderSection) -> A
         ) from error
 
 
-def said_by(architecture: Architecture, section: EncoderSection) -> Architecture:
-    """Return an architecture with what a section says of it."""
-    changes = {"image_px": section.input_px, "embedding": section.embedding}
+def said_by(
+    architecture: Architecture, section: EncoderSection, *, class_tokens: int = 1
+) -> Architecture:
+    """Return an architecture with what a section says of it, and with so many class tokens."""
+    changes = {
+        "image_px": section.input_px,
+        "embedding": section.embedding,
+        "class_tokens": class_tokens,
+    }
     strides = {} if section.stride_px is None else {"stride_px": section.stride_px}
     return architecture.model_copy(update=changes | strides)
 

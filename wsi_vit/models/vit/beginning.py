@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ MODEL_TYPE = "wsi_vit"
 
 _PATCHES = "encoder.embedding.patches.projection.weight"
 _POSITIONS = "encoder.embedding.positions"
+_CLASS_TOKEN = "encoder.embedding.class_token"
 
 
 Checkpoint = tuple[Architecture, dict[str, Tensor]]
@@ -126,7 +128,8 @@ def _fitted(
     """Return tensors as a network of the same weights has them, which sees images of another size.
 
     Positions are interpolated to its patches, once; the patches' projection is a matrix there and
-    a kernel here, or the other way round.
+    a kernel here, or the other way round. Where it has another number of class tokens, each begins
+    as theirs, or as the mean of theirs.
     """
     found = dict(tensors)
     if _POSITIONS in found:
@@ -136,4 +139,14 @@ def _fitted(
         side = (3, made_for.patch_px, made_for.patch_px)
         kernel = wanted.embedding == "conv" and flat.shape[1] == math.prod(side)
         found[_PATCHES] = flat.unflatten(1, side) if kernel else flat
+    for name in {_CLASS_TOKEN, _POSITIONS} & found.keys():
+        found[name] = _with_class_tokens(found[name], made_for.class_tokens, wanted.class_tokens)
     return found
+
+
+def _with_class_tokens(tokens: Tensor, count: int, wanted: int) -> Tensor:
+    """Return tokens (1, tokens, width), class tokens first, with another number of these."""
+    if count == wanted:
+        return tokens
+    one = tokens[:, :count].mean(1, keepdim=True)
+    return torch.cat([one.expand(-1, wanted, -1), tokens[:, count:]], dim=1)

@@ -51,6 +51,7 @@ def architecture_of(config: "PreTrainedConfig", folder: Path) -> Architecture:
 def form_of(architecture: Architecture, learner: TokenLearnerSection | None) -> str | None:
     """Return which of transformers' architectures this is; None where it has none."""
     plain = architecture.stride_px in (None, architecture.patch_px)
+    plain = plain and architecture.class_tokens == 1
     if learner or not plain or architecture.positions != "learned":
         return None
     if architecture.layer_scale is None:

@@ -81,7 +81,7 @@ class Embedding(nn.Module):
         width, side = architecture.width, architecture.grid
         linear = architecture.embedding == "linear"
         self.patches = LinearPatches(architecture) if linear else ConvPatches(architecture)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.class_token = nn.Parameter(torch.zeros(1, architecture.class_tokens, width))
         self.distillation_token = _tokens(architecture.distillation, width)
         self.register_tokens = _tokens(architecture.registers, width)
         if architecture.mask_token:
@@ -95,7 +95,8 @@ class Embedding(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return tokens (B, special + patches, width) of pixels (B, 3, H, W).
 
-        First the class token, then a teacher's, then registers, then the patches row by row.
+        First the class token (or one a label), then a teacher's, then registers, then the patches
+        row by row.
         """
         patches = self.patches(pixels)
         first, placed = self.architecture.placed, self.placed(pixels.shape[-2:])

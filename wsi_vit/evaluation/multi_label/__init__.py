@@ -1,0 +1,1 @@
+"""Figures, thresholds and pictures where an example has several labels."""
