@@ -14,16 +14,16 @@ _SLIDE_TAGS = ("pathology", "whole-slide-imaging")
 _PIPELINES = {
     "classification": "image-classification",
     "segmentation": "image-segmentation",
-    "pretraining": "image-feature-extraction",
     "multi_label": "image-classification",
+    "pretraining": "image-feature-extraction",
 }
-RESEARCH_ONLY = (
 _SHAPES = {
     "classification": "(B, classes)",
     "segmentation": "(B, classes, H, W)",
     "multi_label": "(B, labels), each from 0 to 1; present from model.thresholds on",
 }
 """What scores are, by task."""
+RESEARCH_ONLY = (
     "For research. Not a medical device: it must not decide about a patient, "
     "and a pathologist must see what it says."
 )

@@ -248,9 +248,9 @@ class MaeSection(EncoderSection):
 AnyModel = Annotated[
     ClassifierSection
     | VitSection
+    | MultiLabelSection
     | MaskFormerSection
     | EomtSection
-    | MultiLabelSection
     | SegmenterSection
     | UnetSection
     | SegformerSection

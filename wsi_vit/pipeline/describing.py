@@ -118,10 +118,10 @@ def _summary(recipe: Recipe, unit: str) -> str:
     if recipe.task == "pretraining":
         return f"Weights to begin from, learnt from {kind} that nobody labelled."
     names = ", ".join(name for name in recipe.labels.names if name != recipe.labels.background)
-    verb = "Tells apart" if recipe.task == "classification" else "Outlines"
-    return f"{verb} {names} in {kind}."
     if recipe.task == "multi_label":
         return f"Tells which of {names} show in {kind}, none too."
+    verb = "Tells apart" if recipe.task == "classification" else "Outlines"
+    return f"{verb} {names} in {kind}."
 
 
 def _metrics(found: Evaluation) -> Mapping[str, Figure]:
