@@ -52,6 +52,13 @@ class TestEveryPart:
         _, same = augment(tissue(), targets, Augmentation(preset="strong"), seeded())
         assert torch.equal(same, targets)
 
+    def test_several_labels_stay_in_their_order(self) -> None:
+        targets = torch.tensor([[1, 0, 255]] * 6)
+        section = Augmentation.model_validate({"preset": "scenes"})
+        for chosen in (section, Augmentation(preset="strong"), only("flip"), only("crop")):
+            _, same = augment(tissue(), targets, chosen, seeded())
+            assert torch.equal(same, targets)
+
     def test_the_seed_decides(self) -> None:
         images = tissue()
         runs = [augment(images, masks_of(images), Augmentation(), seeded(s)) for s in (1, 1, 2)]

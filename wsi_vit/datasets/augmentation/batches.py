@@ -21,8 +21,9 @@ def augment(
 
     Args:
         images: uint8 (B, 3, H, W), RGB.
-        targets: int64 (B,) class ids, which stay; or (B, H, W) masks, which move with the images:
-            values stay integral, pixels from outside the image become 255.
+        targets: int64 (B,) class ids or (B, labels) of several labels, which stay; or (B, H, W)
+            masks, which move with the images: values stay integral, pixels from outside the image
+            become 255.
         section: What may happen, how strongly and how often.
         generator: Decides everything. One on the CPU gives the same draws for every device.
 

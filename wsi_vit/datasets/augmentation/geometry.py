@@ -37,7 +37,7 @@ def turn(
     for value in code.unique().tolist():
         if value:
             rows = (code == value).nonzero()[:, 0].to(images.device)
-            for batch in (images, targets) if targets.ndim > 1 else (images,):
+            for batch in (images, targets) if targets.ndim == 3 else (images,):
                 batch[rows] = _moved(batch[rows], value)
 
 
@@ -59,7 +59,7 @@ def resample(images: Tensor, targets: Tensor, draws: Draws, *, rotate: Rotate, c
     angle, zoom = torch.where(turned, angle, 0.0)[rows], torch.where(zoomed, zoom, 1.0)[rows]
     maps = _maps(angle.deg2rad(), zoom, places[rows], images.shape[-1] / images.shape[-2])
     rows, maps = rows.to(images.device), maps.to(images.device)
-    judged = targets.ndim > 1 and crop.least_other > 0
+    judged = targets.ndim == 3 and crop.least_other > 0
     chosen = _chosen(targets[rows], maps, crop.least_other) if judged else maps[:, 0]
     grid = _grid(chosen, images.shape[-2:])
     images[rows] = to_bytes(
@@ -67,7 +67,7 @@ def resample(images: Tensor, targets: Tensor, draws: Draws, *, rotate: Rotate, c
             images[rows].float(), grid, padding_mode="reflection", align_corners=False
         )
     )
-    if targets.ndim > 1:
+    if targets.ndim == 3:
         targets[rows] = _nearest(targets[rows], grid)
 
 
