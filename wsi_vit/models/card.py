@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from wsi_vit.labels import LabelMap
+from wsi_vit.models.licences import Licence
 from wsi_vit.models.network import NetworkModel
 from wsi_vit.section import Section
 
@@ -61,7 +62,10 @@ class CardFacts(Section):
     base: str
     """Where its first weights came from, in words."""
     licence: str = "other"
-    """A licence's identifier on the hub; that of the base weights binds as well."""
+    """The hub's identifier of the licence that the model's owner gives, who alone can. Where its
+    first weights must not be used commercially, neither may the model, and their terms stand."""
+    base_licence: Licence | None = None
+    """The terms of its first weights, where they are known."""
     base_model: str | None = None
     """The hub's id of the model it was fine-tuned from, where it has one."""
     dataset: str
@@ -99,7 +103,7 @@ def _head(model: NetworkModel, facts: CardFacts) -> str:
 
     results = _results(model, facts)
     head: dict[str, Any] = {
-        "license": facts.licence,
+        **_licence(facts),
         "library_name": "transformers" if model.transformers_class else "wsi-vit",
         "pipeline_tag": _PIPELINES[model.task],
         "base_model": facts.base_model,
@@ -110,6 +114,17 @@ def _head(model: NetworkModel, facts: CardFacts) -> str:
     }
     told = {key: value for key, value in head.items() if value}
     return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True)}---"
+
+
+def _licence(facts: CardFacts) -> dict[str, str]:
+    """Return the hub's keys for the terms that the model is under."""
+    base = facts.base_licence
+    if base is None or base.use == "any":
+        return {"license": facts.licence}
+    if base.id != "other":
+        return {"license": base.id}
+    named = base.name.lower().replace(" ", "-")  # the hub takes no spaces
+    return {"license": base.id, "license_name": named, "license_link": base.link}
 
 
 def _results(model: NetworkModel, facts: CardFacts) -> dict[str, Any]:
@@ -167,11 +182,18 @@ def _model(model: NetworkModel, facts: CardFacts) -> str:
     said = {
         "Architecture": model.architecture,
         "Parameters": f"{model.parameter_count:,}",
-        "First weights": facts.base,
+        "First weights": facts.base + _terms(facts.base_licence),
         "Takes": model.accepts,
         "Normalised by": f"mean {model.preprocessing.mean}, std {model.preprocessing.std}",
     }
     return _bullets(f"{name}: {value}" for name, value in said.items())
+
+
+def _terms(licence: Licence | None) -> str:
+    if licence is None:
+        return ""
+    bound = "" if licence.use == "any" else "; this model too must not be used commercially"
+    return f", under [{licence.name}]({licence.link}){bound}"
 
 
 def _data(facts: CardFacts) -> str:

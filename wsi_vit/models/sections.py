@@ -138,8 +138,9 @@ class MaskFormerSection(MaskSection):
 
     kind: Literal["maskformer"] = "maskformer"
     architecture: Architecture = "maskformer"
-    start: Start = HubStart(id="facebook/maskformer-swin-base-ade")
-    """Options of a configuration: those of `MaskOptions`."""
+    start: Start = ConfigStart()
+    """Options of a configuration: those of `MaskOptions`. The published weights, such as
+    facebook/maskformer-swin-base-ade, are not for commercial use; who wants them names them."""
     input_px: int = Field(default=512, ge=STEP_PX, le=4096, multiple_of=STEP_PX)
 
 
@@ -208,11 +209,12 @@ class UnetSection(DenseSection):
 class SegformerSection(DenseSection):
     """SegFormer (Xie et al. 2021): an encoder of four stages, or a whole one, of transformers.
 
-    Options of a `config` start are transformers'; what is not said is that of SegFormer-B0.
+    Options of a `config` start are transformers'; what is not said is that of SegFormer-B0. The
+    published weights, nvidia/mit-b0 to b5, are for research alone; who wants them names them.
     """
 
     kind: Literal["segformer"] = "segformer"
-    start: Start = HubStart(id="nvidia/mit-b0")
+    start: Start = ConfigStart()
     input_px: int = Field(default=512, ge=STEP_PX, le=4096, multiple_of=STEP_PX)
 
 

@@ -11,6 +11,7 @@ from wsi_vit.evaluation.records import Evaluation, Score
 from wsi_vit.evaluation.report import About
 from wsi_vit.evaluation.units import so_many
 from wsi_vit.models.card import CardFacts, Figure, card_text
+from wsi_vit.models.licences import licence_of
 from wsi_vit.models.load import load_model
 from wsi_vit.models.start import ConfigStart, FolderStart, HubStart
 from wsi_vit.pipeline.run_folder import RunPlace
@@ -68,6 +69,7 @@ def _write_card(
         summary=_summary(place.recipe, data.unit),
         base=_base(place.recipe),
         base_model=start.id if isinstance(start, HubStart) else None,
+        base_licence=licence_of(start.id) if isinstance(start, HubStart) else None,
         dataset=place.recipe.name,
         dataset_digest=data.digest,
         hub_dataset=source.id if isinstance(source, HubSource) else None,
