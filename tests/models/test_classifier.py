@@ -13,6 +13,7 @@ from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.building import build_model
 from wsi_vit.models.checkpoint import quiet
+from wsi_vit.models.load import load_model
 from wsi_vit.models.sections import ClassifierSection
 from wsi_vit.models.start import ConfigStart, FolderStart
 
@@ -152,3 +153,38 @@ def test_a_mask_task_is_refused() -> None:
 
 def test_it_learns_a_toy_task_in_seconds() -> None:
     assert learns_the_red_channel(make())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [TINY_VIT | {"model_type": "deit"}, {"model_type": "pvt", "depths": [1, 1, 1, 1]}],
+    ids=["deit", "pvt"],
+)
+def test_an_architecture_of_several_heads_or_a_fixed_one_gets_ours(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    model = make(start=ConfigStart(options=options)).eval()
+    images = noise()
+
+    model.save(tmp_path / "model")
+
+    assert model.scores(images).shape == (2, 3)
+    assert torch.equal(load_model(tmp_path / "model").scores(images), model.scores(images))
+
+
+def test_a_checkpoint_with_a_teachers_head_begins_without_it(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.DeiTConfig(**TINY_VIT, image_size=64, num_labels=7)
+    with quiet():
+        transformers.DeiTForImageClassificationWithTeacher(config).save_pretrained(tmp_path)
+
+    model = make(start=FolderStart(path=tmp_path))
+
+    assert type(model.network).__name__ == "DeiTForImageClassification"
+
+
+@pytest.mark.parametrize("model_type", ["pp_lcnet", "imagegpt", "detr"])
+def test_what_does_not_classify_an_image_is_refused_with_what_does(model_type: str) -> None:
+    with pytest.raises(ModelError, match=rf"transformers cannot .*{model_type}.*Known: beit, "):
+        make(start=ConfigStart(options={"model_type": model_type}))

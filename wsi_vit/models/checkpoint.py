@@ -6,7 +6,7 @@ and goes on with random weights.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
-"""What transformers raises over a configuration or weights that it cannot use."""
+UNUSABLE = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError)
+"""What transformers raises over a configuration, weights or an image that it cannot use."""
 
 NO_KEYS: Callable[[str], bool] = lambda _key: False  # noqa: E731
 """Tolerates no tensor that is missing, left over or of another shape."""
@@ -75,7 +75,7 @@ def read_config(folder: Path, *, labels: LabelMap) -> "PreTrainedConfig":
             config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, **names_of(labels)
             )
-    except _UNREADABLE as error:
+    except UNUSABLE as error:
         raise ModelError(
             f"transformers cannot use this configuration ({_summary(error)})",
             got=f"model_type {raw.get('model_type')!r} in {folder}",
@@ -85,24 +85,44 @@ def read_config(folder: Path, *, labels: LabelMap) -> "PreTrainedConfig":
     return config
 
 
-def new_config(model_type: str, options: dict[str, Any], *, labels: LabelMap) -> "PreTrainedConfig":
+def new_config(
+    model_type: str, options: dict[str, Any], *, labels: LabelMap, image_px: int | None = None
+) -> "PreTrainedConfig":
     """Make a configuration from options; a misspelt one is refused, not kept and ignored.
+
+    Args:
+        model_type: As transformers has it.
+        options: By transformers' names.
+        labels: What it is to tell apart.
+        image_px: The side of images, for networks that are made for one size and are told none.
 
     Raises:
         ModelError: Unknown model type, unknown options, or values that do not fit together.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         known = AutoConfig.for_model(model_type).to_dict()
         refuse_unknown(options, known)
-        return AutoConfig.for_model(model_type, **options, **names_of(labels))
-    except _UNREADABLE as error:
+        options = _for_images_of(image_px, known) | options
+        # Some (PVT) have a number of classes of their own, whatever their names.
+        named = names_of(labels) | {"num_labels": len(labels)}
+        return AutoConfig.for_model(model_type, **options, **named)
+    except (*UNUSABLE, StrictDataclassError) as error:
         raise ModelError(
             f"Cannot make a configuration ({_summary(error)})",
             got=f"model_type {model_type!r} with {options}",
             remedy="Correct `start.options`; model_type is a name that transformers knows",
         ) from error
+
+
+def _for_images_of(side_px: int | None, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the option that says for which images a network is made, if it has one."""
+    size = known.get("image_size")
+    if side_px is None or size is None:
+        return {}
+    return {"image_size": side_px if isinstance(size, int) else [side_px, side_px]}
 
 
 def refuse_unknown(options: Iterable[str], known: Iterable[str]) -> None:
@@ -166,7 +186,7 @@ def load_network(
                 output_loading_info=True,
                 **options,
             )
-    except (*_UNREADABLE, *_safetensor_errors()) as error:
+    except (*UNUSABLE, *_safetensor_errors()) as error:
         raise ModelError(
             f"The weights cannot be read ({_summary(error)})",
             got=folder,

@@ -17,6 +17,7 @@ from wsi_vit.models.attended import (
     writing_attention_down,
 )
 from wsi_vit.models.checkpoint import (
+    UNUSABLE,
     is_of_a_head,
     is_own_head,
     load_network,
@@ -40,6 +41,10 @@ _NATIVE: dict[str, Pool] = {
 }
 _SEEN: dict[str, Pool] = {**_NATIVE, "vit_msn": "cls", "ijepa": "mean"}
 """What the head of transformers' own class sees, where all patches attend to each other."""
+_NOT_OURS = {
+    "dinat", "imagegpt", "perceiver", "pp_lcnet", "shieldgemma2", "siglip2", "timm_wrapper"
+}  # fmt: skip
+"""Classifiers of transformers that take or give something else, or need a library we do not."""
 _SMALL_VIT = {
     "hidden_size": 192,
     "num_hidden_layers": 12,
@@ -69,6 +74,8 @@ class Classifier(ImageClassifier):
         if self.head is None:
             _native_head(network).register_forward_pre_hook(self._drop_inputs)
         self._options = _size_options(network, self.input_px)
+        if network.config.model_type not in _SEEN:
+            self._refuse_odd_answers()
 
     @staticmethod
     def drawn(
@@ -78,11 +85,14 @@ class Classifier(ImageClassifier):
         asked = dict(options)
         model_type = str(asked.pop("model_type", "vit"))
         if model_type == "vit":
-            asked = _SMALL_VIT | {"image_size": section.input_px} | asked
-        config = new_config(model_type, asked, labels=labels)
+            asked = _SMALL_VIT | asked
+        config = new_config(model_type, asked, labels=labels, image_px=section.input_px)
         auto, extra = _class_for(config, own_head=_has_own_head(section, config))
-        with quiet():
-            return auto.from_config(config, **extra)
+        try:
+            with quiet():
+                return auto.from_config(config, **extra)
+        except UNUSABLE as error:
+            raise _unfit(config, error, "make a classifier of this configuration") from error
 
     @staticmethod
     def begun(section: ClassifierSection, folder: Path, labels: LabelMap) -> "PreTrainedModel":
@@ -142,6 +152,21 @@ class Classifier(ImageClassifier):
         last = found[0].last_hidden_state
         return FeatureMaps(last, logits) if _is_of_places(last) else None
 
+    def _refuse_odd_answers(self) -> None:
+        """Try a network out that is not known to take an image and to answer with its classes."""
+        network: Any = self.network
+        learning, image = network.training, torch.zeros(1, 3, self.input_px, self.input_px)
+        try:
+            with torch.no_grad():
+                found = self._said(network.eval()(image, **self._options))
+            if found.shape != (1, len(self.labels)):
+                raise ValueError(f"logits of shape {tuple(found.shape)}")
+        except UNUSABLE as error:
+            task = f"classify an image of {self.input_px} px by this network"
+            raise _unfit(network.config, error, task) from error
+        finally:
+            network.train(learning)
+
     def _said(self, output: Any) -> Tensor:
         if self.head is None:
             return output.logits
@@ -183,13 +208,41 @@ def _loaded(
 
 
 def _class_for(config: "PreTrainedConfig", *, own_head: bool) -> tuple[Any, dict[str, Any]]:
-    """Return the class to make the network with, and options of its constructor."""
-    from transformers import AutoModel, AutoModelForImageClassification
+    """Return the class to make the network with, and options of its constructor.
+
+    Raises:
+        ModelError: transformers has no image classifier of this type.
+    """
+    from transformers import (
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        AutoModel,
+        AutoModelForImageClassification,
+    )
 
     if not own_head:
+        known: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+        if type(config) not in known:
+            raise _unfit(config, "it has none", "make an image classifier of this type")
+        kinds = known[type(config)]
+        if isinstance(kinds, tuple):  # the first has one head; what others add is for a teacher
+            config.architectures = [kinds[0].__name__]
         return AutoModelForImageClassification, {}
     # These two make a pooling layer that our head would never use.
     return AutoModel, {"add_pooling_layer": False} if config.model_type in ("vit", "deit") else {}
+
+
+def _unfit(config: "PreTrainedConfig", why: object, task: str) -> ModelError:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES,
+    )
+
+    said = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else str(why)
+    return ModelError(
+        f"transformers cannot {task}",
+        got=f"model_type {config.model_type!r} ({' '.join(said.split())[:200]})",
+        known=sorted(set(NAMES) - _NOT_OURS),
+        remedy="Choose one of these, or correct `start.options` and `input_px`",
+    )
 
 
 def _draw_head(network: "PreTrainedModel") -> None:
@@ -226,12 +279,7 @@ def _native_head(network: "PreTrainedModel") -> nn.Module:
     head = getattr(network, "classifier", None) or getattr(network, "head", None)
     if isinstance(head, nn.Module):
         return head
-    raise ModelError(
-        "This architecture's head is not known",
-        got=network.config.model_type,
-        known=_NATIVE,
-        remedy="Choose `pool: cls` or `pool: mean`, or another architecture",
-    )
+    raise _unfit(network.config, "its head has no name we know", "tell a head from the rest of it")
 
 
 def _size_options(network: "PreTrainedModel", input_px: int) -> dict[str, Any]:
