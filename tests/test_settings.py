@@ -61,3 +61,16 @@ def test_the_environment_is_put_back_after_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     assert "WSI_VIT_RUNS" not in os.environ
+
+
+def test_compiled_kernels_are_kept_beside_the_runs_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    with Settings(runs=tmp_path).in_environment():
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/fast/kernels")
+    with Settings(runs=tmp_path).in_environment():
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/fast/kernels"

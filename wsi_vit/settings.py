@@ -15,6 +15,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wsi_vit.errors import UsageError
 
+_KERNELS = "TORCHINDUCTOR_CACHE_DIR"
+"""Where torch keeps what it compiled; by itself in a temporary folder, which a container loses."""
+
 
 class Settings(BaseSettings):
     """The environment of a run.
@@ -26,7 +29,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WSI_VIT_", frozen=True, extra="ignore")
 
     runs: Path = Path("runs")
-    """Folder of runs, derived data and, by default, the MLflow database."""
+    """Folder of runs, derived data, compiled kernels and, by default, the MLflow database."""
     mlflow_uri: str | None = None
     """Tracking server; absent: an SQLite database in `runs`."""
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1)
@@ -53,6 +56,7 @@ class Settings(BaseSettings):
             "WSI_VIT_DEVICE": self.device,
             "ACCELERATE_TORCH_DEVICE": self.device,
             "ACCELERATE_USE_CPU": "true" if self.device == "cpu" else None,
+            _KERNELS: os.environ.get(_KERNELS) or str((self.runs / "compiled").resolve()),
         }
         before = {name: os.environ.get(name) for name in mine}
         _set_variables({name: value for name, value in mine.items() if value})

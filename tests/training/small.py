@@ -84,6 +84,15 @@ class Small(nn.Module):
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         return self.backbone.parameters()
 
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.backbone, self.head]
+
+    def recompute_blocks(self) -> None:
+        raise NotImplementedError
+
+    def remember_blocks(self) -> None:
+        raise NotImplementedError
+
     def save(self, folder: Path) -> None:
         raise NotImplementedError
 

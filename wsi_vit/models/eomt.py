@@ -9,7 +9,7 @@ transformers' network keeps what blocks before the last predict to itself, so it
 written out here; all weights and parts are its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,16 @@ class Eomt(TunedModel, MaskClassifier):
                 "layernorm": network.layernorm,
             }
         )
+
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """Return the blocks; between them the masks decide, which differs from batch to batch."""
+        return list(self.network.get_submodule("layers").children())
+
+    def recompute_blocks(self) -> None:
+        """Keep a block's input alone for the backward pass; losses and gradients stay the same."""
+        # Its blocks can, whatever their network says of itself, whose forward pass is not used.
+        self.network.supports_gradient_checkpointing = True
+        super().recompute_blocks()
 
     def _predict(self, pixels: Tensor) -> list[Prediction]:
         network: Any = self.network

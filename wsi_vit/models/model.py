@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from wsi_vit.datasets.example import Example, Task
@@ -72,6 +72,22 @@ class Model(Protocol):
 
     def backbone_parameters(self) -> Iterable[Parameter]:
         """Return the pretrained part, which a frozen start or a lower rate applies to."""
+        ...
+
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """Return the modules whose forward passes are nearly all of a loss, to be compiled."""
+        ...
+
+    def recompute_blocks(self) -> None:
+        """Keep a block's input alone for the backward pass; losses and gradients stay the same.
+
+        Raises:
+            ModelError: The model cannot.
+        """
+        ...
+
+    def remember_blocks(self) -> None:
+        """Take `recompute_blocks` back."""
         ...
 
     def save(self, folder: Path) -> None:

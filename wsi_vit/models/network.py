@@ -23,6 +23,7 @@ from wsi_vit.models.pixels import (
     stack_examples,
 )
 from wsi_vit.models.preprocessing import Preprocessing
+from wsi_vit.models.recomputation import recompute, remember
 from wsi_vit.models.section import ModelSection
 
 
@@ -143,6 +144,22 @@ class NetworkModel(nn.Module):
 
     def progress(self, share: float) -> None:
         """Take note that a share (0 to 1) of the training is done; most models do not mind."""
+
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """Return the modules whose forward passes are nearly all of a loss, to be compiled."""
+        return [self.network]
+
+    def recompute_blocks(self) -> None:
+        """Keep a block's input alone for the backward pass; losses and gradients stay the same.
+
+        Raises:
+            ModelError: The network has no such blocks.
+        """
+        recompute(self)
+
+    def remember_blocks(self) -> None:
+        """Take `recompute_blocks` back."""
+        remember(self)
 
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors, labels.json and preprocessing.json.

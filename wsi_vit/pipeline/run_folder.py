@@ -141,7 +141,7 @@ def run_shape(recipe: Recipe, dataset: TrainingSet) -> Shape:
             "labels": recipe.labels,
             "model": recipe.model.model_dump(mode="json", exclude={"start"}),
             "augmentation": recipe.augmentation,
-            "training": recipe.training.model_dump(mode="json", exclude={"workers"}),
+            "training": recipe.training.course,
         },
         inputs={"dataset": dataset.digest, "start": recipe.model.start.digest()},
     )

@@ -1,8 +1,8 @@
 """One step of the optimiser on whatever device there is, through Accelerate."""
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.errors import TrainingError
 from wsi_vit.models.model import Batch, Model
 from wsi_vit.training.batches import Loaded, part, to_device
+from wsi_vit.training.compilation import Compiled, compiler_errors_told
 from wsi_vit.training.moving_average import MovingAverage
 from wsi_vit.training.optimiser import Optimiser
 from wsi_vit.training.randomness import generator_of, seed_everything
@@ -47,6 +48,10 @@ class Engine:
         self._stepper = self.accelerator.prepare_optimizer(self.optimiser.torch)
         self.average = None if training.ema is None else MovingAverage(model, training.ema)
         self.micro_batch = min(training.forward_images, training.step_images)
+        how = training.compile
+        self._compiled = None if how == "none" else Compiled(model, how, self.device)
+        if training.recompute == "blocks":
+            model.recompute_blocks()
 
     def precision(self) -> AbstractContextManager[None]:
         """Open the context of a forward pass."""
@@ -112,6 +117,8 @@ class Engine:
     def end(self) -> None:
         """Leave the model whole: able to learn in all parts, with the weights that are judged."""
         self.optimiser.thaw_backbone()
+        if self.training.recompute == "blocks":
+            self.model.remember_blocks()
         if self.average is not None:
             self.average.swap()
 
@@ -157,11 +164,22 @@ class Engine:
         losses: list[Tensor] = []
         for start in range(0, count, self.micro_batch):
             piece = part(batch, start, start + self.micro_batch)
-            with self.precision():
-                loss = self.model.loss(piece).float() * (len(piece["images"]) / count)
-            self.accelerator.backward(loss)
+            images = len(piece["images"])
+            with self._kernels(images):
+                with self.precision():
+                    loss = self.model.loss(piece).float() * (images / count)
+                self.accelerator.backward(loss)
             losses.append(loss.detach())
         return torch.stack(losses).sum()
+
+    @contextmanager
+    def _kernels(self, images: int) -> Generator[None]:
+        """Compute what comes by compiled kernels where there are some for so many images."""
+        if self._compiled is None or images != self.micro_batch:
+            yield
+            return
+        with compiler_errors_told(), self._compiled.worn():
+            yield
 
     def _refuse_not_finite(self, loss: float, norm: float, loaded: Loaded, *, epoch: int) -> None:
         # fp16 overflows now and then by design: its scaler skips that step and scales less.

@@ -156,14 +156,11 @@ def fingerprint(
     training: TrainingSection,
     augmentation: Augmentation,
 ) -> str:
-    """Return the digest of all that decides the course of a run.
-
-    How many threads read, and how often a checkpoint is kept, do not.
-    """
+    """Return the digest of all that decides the course of a run."""
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     return digest_of(
         {
-            "training": training.model_dump(exclude={"workers", "checkpoint_every_steps"}),
+            "training": training.course,
             "augmentation": augmentation,
             "labels": model.labels,
             "tensors": shapes,

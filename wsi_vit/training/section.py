@@ -1,7 +1,7 @@
 """How long, how fast and how carefully to learn."""
 
 import os
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,13 @@ class TrainingSection(Section):
     """Longer gradients are shortened to this."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the forward pass; weights and optimiser stay in 32 bits. fp16 needs a GPU."""
+    compile: Compile = "none"
+    """Larger kernels, after a minute or more in which they are made; they are kept for other runs.
+    Results differ in their last bits. `reduce-overhead`: launched as one CUDA graph, for small
+    models and batches on a GPU. `max-autotune`: many kernels are tried out, which takes long."""
+    recompute: Recompute = "none"
+    """`blocks`: of each block only the input is kept for the backward pass, which computes the rest
+    again: a third more time for a fraction of the memory, and the very same results."""
     freeze_epochs: int = Field(default=0, ge=0)
     """The pretrained part does not learn in the first so many epochs."""
     class_weights: Literal["none", "balanced"] = "none"
@@ -88,6 +95,17 @@ class TrainingSection(Section):
         if self.freeze_epochs >= self.epochs and self.freeze_epochs:
             raise ValueError("freeze_epochs must be less than epochs, or the backbone never learns")
         return self
+
+    @property
+    def course(self) -> dict[str, Any]:
+        """What decides what is learnt, as plain values; how it is carried out is left out.
+
+        Recomputing gives the same bits, unless a compiler makes other kernels for it.
+        """
+        carried_out = {"workers", "checkpoint_every_steps"}
+        if self.compile == "none":
+            carried_out |= {"compile", "recompute"}
+        return self.model_dump(mode="json", exclude=carried_out)
 
     @property
     def reading_processes(self) -> int:

@@ -4,7 +4,7 @@ What is saved is a ViT that fine-tuning begins from (`start: {kind: folder}` of 
 one), with the decoder beside it, which nothing else reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,9 @@ class Mae(EncodedModel):
             ),
         )
 
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """Return encoder and decoder, whose forward passes are nearly all of a loss."""
+        return [self.network, self.decoder]
 
     def own_head(self) -> nn.Module | None:
         """Return the decoder, which is saved beside the encoder."""

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import IGNORE_ID
+from wsi_vit.models.recomputation import Recomputable
 from wsi_vit.models.sections import Pool, TokenLearnerSection
 from wsi_vit.models.vit.additions import GatedMlp, LayerScale, StochasticDepth
 from wsi_vit.models.vit.architecture import Architecture
@@ -201,7 +202,7 @@ class Mlp(nn.Module):
         return self.output(F.gelu(self.hidden(tokens)))  # 11. MLP
 
 
-class Block(nn.Module):
+class Block(Recomputable):
     """Equations 2 and 3: attention and MLP, each after a norm and added to what came in."""
 
     def __init__(self, architecture: Architecture, drop_path: float) -> None:
