@@ -14,8 +14,13 @@ stands in `benchmarks.vit`. Each ratio has its 95 % lower bound beside it.
 - `loop_overhead`: what `wsi_vit.training` takes for a step (collating, clipping, seeds, averages,
   records) over a bare step of the same model, less 1; goal <= 0.03.
 - `vs_hf_trainer`: a step of the Trainer over one of our loop, in turns of several steps; goal >= 1.
+- `options`: steps a second and peak memory of our ViT plainly, with `training.compile`, with
+  `training.recompute`, and with both; `compile_speedup`, `recompute_memory` and so on are ratios to
+  plainly. `fused_adamw` and `channels_last_...`: see `benchmarks.training_options`.
 - On CUDA: `images_s` and `mfu_vs_matmul` of ViT-B/16 (batch 128, `--precision`): its matrix
   products a second over those of a large plain product in the same run; goal >= 0.45 with bf16.
+  `compiled_...`: the same with a compiled forward pass. `rehearsal`, with `--quick` on a CPU: all
+  of that with a small ViT and small matrices, which shows that it runs; its figures mean nothing.
 
 timm is none of our dependencies (it brings torchvision, which changes how transformers reads
 images): install it in a copy of the environment. What is not installed is null.
@@ -33,6 +38,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.telling import options, tell
+from benchmarks.training_options import (
+    OPTIONS,
+    of_channels_last,
+    of_the_optimiser,
+    with_options,
+)
 from benchmarks.vit import CLASSES, SIDE_PX, Bench, measure, ratio, transformers_vit
 from wsi_vit.datasets.augmentation.section import Augmentation
 from wsi_vit.datasets.example import Example
@@ -41,9 +52,10 @@ from wsi_vit.models.building import build_model
 from wsi_vit.models.network import NetworkModel
 from wsi_vit.models.sections import VitSection
 from wsi_vit.models.start import ConfigStart
+from wsi_vit.training.compilation import Compiled
 from wsi_vit.training.loop import learn
 from wsi_vit.training.records import Step
-from wsi_vit.training.section import TrainingSection
+from wsi_vit.training.section import Compile, TrainingSection
 
 LABELS = LabelMap(
     classes=tuple(LabelClass(name=f"class {i}", colour=f"#0000{i:02x}") for i in range(CLASSES))
@@ -172,39 +184,67 @@ def vs_trainer(bench: Bench, *, steps: int, rounds: int) -> dict[str, Any]:
     return ratio("vs_hf_trainer", theirs, ours)
 
 
-def on_cuda(precision: str) -> dict[str, float]:
-    """Return images a second of ViT-B/16, and its share of what a large matrix product reaches."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    bench = Bench("cuda", precision, 128)
-    step = bench.step_of_model(our_model(**BASE))
-    for _ in range(5):
-        step()
-    with FlopCounterMode(display=False) as counter:
-        step()
-    seconds = float(np.median([bench.seconds(step) for _ in range(30)]))
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = (torch.randn(LARGE, LARGE, device="cuda", dtype=kind) for _ in range(2))
+def of_the_ceiling(bench: Bench, architecture: dict[str, int], side: int) -> dict[str, float]:
+    """Return images a second of a ViT, and its share of what a large matrix product reaches."""
+    flops, plain_s = _flops_and_seconds(bench, "none", architecture)
+    _, compiled_s = _flops_and_seconds(bench, "default", architecture)
+    kind = torch.bfloat16 if bench.precision == "bf16" else torch.float32
+    left, right = (torch.randn(side, side, device=bench.device, dtype=kind) for _ in range(2))
     product_s = float(np.median([bench.seconds(lambda: left @ right) for _ in range(30)][5:]))
-    ceiling = 2 * LARGE**3 / product_s
+    ceiling = 2 * side**3 / product_s
     return {
-        "images_s": round(128 / seconds, 1),
-        "mfu_vs_matmul": round(counter.get_total_flops() / seconds / ceiling, 3),
+        "images_s": round(len(bench.images) / plain_s, 1),
+        "mfu_vs_matmul": round(flops / plain_s / ceiling, 3),
+        "compiled_images_s": round(len(bench.images) / compiled_s, 1),
+        "compiled_mfu_vs_matmul": round(flops / compiled_s / ceiling, 3),
         "matmul_tflops": round(ceiling / 1e12, 1),
         "peak_mb": round(torch.cuda.max_memory_allocated() / 1e6),
     }
 
 
+def _flops_and_seconds(
+    bench: Bench, how: Compile, architecture: dict[str, int]
+) -> tuple[int, float]:
+    """Return the matrix products' operations of a step and its seconds; of compiled ones none."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = our_model(**architecture)
+    step = bench.step_of_model(model)
+    if how != "none":
+        parts = Compiled(model, how, torch.device(bench.device))
+        plainly = step
+
+        def step() -> None:
+            with parts.worn():
+                plainly()
+
+    for _ in range(5):
+        step()
+    counter = FlopCounterMode(display=False)
+    if how == "none":
+        with counter:
+            step()
+    seconds = float(np.median([bench.seconds(step) for _ in range(30)]))
+    return counter.get_total_flops(), seconds
+
+
 def run(asked: argparse.Namespace) -> dict[str, Any]:
     """Measure everything."""
     bench = Bench(asked.device, asked.precision, 2 if asked.quick else 16)
-    rounds = 5 if asked.quick else 25
+    rounds, small = (5, {"depth": 1}) if asked.quick else (25, {})
     began = time.perf_counter()
     figures = measure(bench, depth=4 if asked.quick else 12, rounds=rounds)
     figures |= loop_overhead(bench, rounds=rounds)
     figures |= vs_trainer(bench, steps=2 if asked.quick else 5, rounds=3 if asked.quick else 5)
+    section = VitSection(start=ConfigStart(options=small), input_px=SIDE_PX)
+    asked_for = {name: OPTIONS[name] for name in OPTIONS if name != "both" or not asked.quick}
+    figures |= with_options(section, LABELS, bench, asked=asked_for, rounds=rounds)
+    figures |= of_the_optimiser(our_model, bench, rounds=rounds)
+    figures |= of_channels_last(our_model, LABELS, bench, rounds=rounds)
     if asked.device == "cuda":
-        figures |= on_cuda(asked.precision)
+        figures |= of_the_ceiling(Bench("cuda", asked.precision, 128), BASE, LARGE)
+    elif asked.quick:
+        figures["rehearsal"] = of_the_ceiling(bench, small, 256)
     took = round(time.perf_counter() - began)
     return {**figures, "precision": asked.precision, "batch": len(bench.images), "took_s": took}
 

@@ -9,9 +9,9 @@ interval (bootstrap over rounds). On a CPU the seconds are the process's own, on
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -104,14 +104,27 @@ class Bench:
 
         return self._step(network, loss)
 
-    def step_of_model(self, model: NetworkModel) -> Step:
+    def step_of_model(
+        self, model: NetworkModel, kernel: Literal["fused", "foreach"] = "fused"
+    ) -> Step:
         """Return a training step of a model of ours, which normalises pictures itself."""
         images = torch.randint(0, 256, self.images.shape, dtype=torch.uint8, device=self.device)
-        return self._step(model, lambda: model.loss({"images": images, "targets": self.targets}))
+        targets = self.targets
+        if model.task == "segmentation":
+            targets = targets[:, None, None].expand(-1, SIDE_PX, SIDE_PX).contiguous()
+        return self._step(model, lambda: model.loss({"images": images, "targets": targets}), kernel)
 
-    def _step(self, network: nn.Module, loss: Callable[[], Tensor]) -> Step:
+    def _step(
+        self,
+        network: nn.Module,
+        loss: Callable[[], Tensor],
+        kernel: Literal["fused", "foreach"] = "fused",
+    ) -> Step:
         network.train().to(self.device)
-        optimiser = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+        fused = kernel == "fused"
+        optimiser = torch.optim.AdamW(
+            network.parameters(), 1e-4, fused=fused, foreach=None if fused else True
+        )
 
         def step() -> None:
             optimiser.zero_grad()
@@ -145,13 +158,7 @@ def measure(bench: Bench, *, depth: int, rounds: int) -> dict[str, Any]:
     """Take all steps in turns."""
     torch.manual_seed(0)
     steps = {name: bench.step_of(network) for name, network in networks(depth).items()}
-    for step in steps.values():
-        step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds):
-        names = list(steps) if number % 2 else list(reversed(steps))
-        for name in names:
-            times[name].append(bench.seconds(steps[name]))
+    times = taken_in_turns(steps, bench, rounds=rounds)
     pairs = {
         "vit_vs_transformers": ("transformers", "ours"),
         "vit_vs_timm": ("timm", "ours"),
@@ -166,6 +173,19 @@ def measure(bench: Bench, *, depth: int, rounds: int) -> dict[str, Any]:
         found |= ratio(key, times.get(slow), times[fast])
     step_s = {name: round(statistics.median(each), 4) for name, each in times.items()}
     return found | {"step_s": step_s, "rounds": rounds, "depth": depth}
+
+
+def taken_in_turns(
+    steps: Mapping[str, Step], bench: Bench, *, rounds: int
+) -> dict[str, list[float]]:
+    """Return each step's seconds, a round each; the first step of each is not counted."""
+    for step in steps.values():
+        step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds):
+        for name in list(steps) if number % 2 else list(steps)[::-1]:
+            times[name].append(bench.seconds(steps[name]))
+    return times
 
 
 def ratio(key: str, slow: Sequence[float] | None, fast: Sequence[float]) -> dict[str, Any]:
