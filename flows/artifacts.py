@@ -35,6 +35,13 @@ def show_table(rows: Sequence[dict[str, Any]], *, key: str, title: str) -> None:
         create_table_artifact(table=list(rows), key=slug(key), description=title)
 
 
+def show_result(words: str, report: Path, *, run_key: str) -> None:
+    """Put what a run came to, in Markdown, and the way to its report into its page."""
+    create_markdown_artifact(
+        markdown=f"# {words}\n\nReport: `{report}`", key=slug(run_key, "result")
+    )
+
+
 def show_slides(outcomes: Sequence[SlideOutcome], *, key: str) -> None:
     """Put what became of each slide into the run's page, the quarantined first."""
     ordered = sorted(outcomes, key=lambda item: (item.state != "quarantined", item.slide_id))
@@ -46,11 +53,8 @@ def show_evaluation(run: Path, version: ModelOutcome) -> None:
     """Put the figures, the metrics and the way to the report into the run's page."""
     found = read_evaluation(run / "metrics.json")
     name = run.parent.name
-    create_markdown_artifact(
-        markdown=f"# {headline_sentence(found)}\n\n{trivial_sentence(found)}\n\n"
-        f"Report: `{run / 'report.html'}`",
-        key=slug(name, "result"),
-    )
+    words = f"{headline_sentence(found)}\n\n{trivial_sentence(found)}"
+    show_result(words, run / "report.html", run_key=name)
     show_pictures(sorted((run / "figures").glob("*.png")), run_key=name)
     scores = [
         {"metric": s.name, "value": s.value, "from": s.low, "to": s.high}

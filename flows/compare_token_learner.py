@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.artifacts import show_pictures, show_table
+from flows.artifacts import show_pictures, show_result, show_table
 from flows.parameters import CompareParameters
 from flows.progress import progress_of
 from flows.retries import AGAIN
@@ -43,7 +43,9 @@ def judge(
     )
 
 
-@flow(name="compare-token-learner", **TRAINING)
+@flow(
+    name="compare-token-learner", **TRAINING | {"flow_run_name": "compare {parameters.recipe_name}"}
+)
 def compare_token_learner(parameters: CompareParameters) -> State[Any]:
     """Say what TokenLearner saves, and what it costs in accuracy."""
     outcomes = tile_cohort(parameters)
@@ -55,7 +57,12 @@ def compare_token_learner(parameters: CompareParameters) -> State[Any]:
             found.append(named(parameters, dataset.folder, side, seed).run)
     done = judge(parameters, dataset.folder, runs)
     key = f"{parameters.recipe_name} comparison"
+    show_result(done.sentence, done.page, run_key=key)
     show_pictures([done.chart], run_key=key)
-    show_table([dict(row) for row in side_rows(done.comparison)], key=key, title=done.sentence)
+    show_table(
+        [dict(row) for row in side_rows(done.comparison)],
+        key=key,
+        title="Each side, over its seeds",
+    )
     result = {"folder": str(done.folder), "sentence": done.sentence, "reused": done.reused}
     return Completed(message=f"{done.sentence} {done.page}", data=result)

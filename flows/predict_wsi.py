@@ -15,6 +15,7 @@ from prefect.states import Completed
 from flows.artifacts import show_pictures, show_table
 from flows.parameters import PredictParameters
 from flows.retries import AGAIN
+from flows.stages import lost_in_words
 from wsi_vit import pipeline
 from wsi_vit.cohort import CohortRow, read_cohort
 from wsi_vit.pipeline import PredictionOutcome
@@ -53,4 +54,4 @@ def _summary(outcomes: Sequence[PredictionOutcome]) -> str:
     states = [item.state for item in outcomes]
     done = ", ".join(f"{states.count(state)} {state}" for state in ("predicted", "reused"))
     lost = [item.slide_id for item in outcomes if item.state == "quarantined"]
-    return f"{done}; {len(lost)} quarantined: {', '.join(lost[:20])}" if lost else done
+    return f"{done}{lost_in_words(lost)}"

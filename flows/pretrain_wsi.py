@@ -10,11 +10,11 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.artifacts import show_pictures
+from flows.artifacts import show_pictures, show_result
 from flows.parameters import PretrainParameters
 from flows.progress import progress_of
 from flows.retries import AGAIN
-from flows.stages import TRAINING, build_dataset, tile_cohort, train
+from flows.stages import TRAINING, build_dataset, lost_in_words, tile_cohort, train
 from wsi_vit import pipeline
 from wsi_vit.settings import Settings
 
@@ -26,15 +26,15 @@ def measure(run: Path) -> str:
     return pipeline.evaluate_pretraining(run, settings=Settings(), progress=progress).sentence()
 
 
-@flow(name="pretrain-wsi", **TRAINING)
+@flow(name="pretrain-wsi", **TRAINING | {"flow_run_name": "pre-train {parameters.recipe_name}"})
 def pretrain_wsi(parameters: PretrainParameters) -> State[Any]:
     """Learn first weights from a site's own slides, which nobody has labelled."""
     outcomes = tile_cohort(parameters)
     trained = train(parameters, build_dataset(parameters, outcomes).folder)
     sentence = measure(trained.run)
+    show_result(sentence, trained.run / "report.html", run_key=parameters.recipe_name)
     show_pictures(sorted((trained.run / "figures").glob("*.png")), run_key=parameters.recipe_name)
     lost = [item.slide_id for item in outcomes if item.state == "quarantined"]
-    note = f"; {len(lost)} quarantined: {', '.join(lost[:20])}" if lost else ""
     weights = str(trained.run / "model")
     result = {
         "run": str(trained.run),
@@ -43,4 +43,4 @@ def pretrain_wsi(parameters: PretrainParameters) -> State[Any]:
         "quarantined": lost,
         "reused": trained.reused,
     }
-    return Completed(message=f"{sentence} Begin from {weights}{note}", data=result)
+    return Completed(message=f"{sentence} Begin from {weights}{lost_in_words(lost)}", data=result)

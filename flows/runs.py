@@ -27,7 +27,7 @@ from wsi_vit.section import Section
 
 _POLL_S = 2.0
 _LOG_PAGE = 200
-_PATHS, _LISTS = {"cohort", "data", "start", "out"}, {"subsets"}
+_PATHS, _LISTS, _COUNTS = {"cohort", "data", "start", "out"}, {"subsets"}, {"seeds"}
 
 
 class StartedRun(Section):
@@ -62,7 +62,8 @@ def start(flow: str, assignments: list[str], *, pool: str) -> StartedRun:
 def parsed(assignments: list[str]) -> dict[str, Any]:
     """Read `key=value` pairs; places become absolute, as the worker runs elsewhere.
 
-    A dot leads into a part of the parameters: `sidewalk.data=street`. A list has commas.
+    A dot leads into a part of the parameters: `sidewalk.data=street`. A list has commas. A count is
+    a number.
     """
     parameters: dict[str, Any] = {}
     for item in assignments:
@@ -73,8 +74,15 @@ def parsed(assignments: list[str]) -> dict[str, Any]:
         inner = parameters
         for part in parts:
             inner = inner.setdefault(part, {})
-        inner[key] = value.split(",") if key in _LISTS else _absolute(key, value)
+        inner[key] = _typed(key, value)
     return parameters
+
+
+def _typed(key: str, value: str) -> list[str] | int | str:
+    """Return a value as its flow's schema wants it; the server takes no text for a number."""
+    if key in _LISTS:
+        return value.split(",")
+    return int(value) if key in _COUNTS and value.isdecimal() else _absolute(key, value)
 
 
 def _absolute(key: str, value: str) -> str:

@@ -79,7 +79,6 @@ def train_and_register(parameters: TrainingParameters) -> State[Any]:
     model = register(trained.run, parameters.promotion)
     show_evaluation(trained.run, model)
     lost = [item.slide_id for item in outcomes if item.state == "quarantined"]
-    note = f"; {len(lost)} quarantined: {', '.join(lost[:20])}" if lost else ""
     result = {
         "run": str(trained.run),
         "sentence": sentence,
@@ -87,7 +86,12 @@ def train_and_register(parameters: TrainingParameters) -> State[Any]:
         "quarantined": lost,
         "reused": _reused(outcomes, dataset, trained),
     }
-    return Completed(message=f"{sentence} {model.spoken()}{note}", data=result)
+    return Completed(message=f"{sentence} {model.spoken()}{lost_in_words(lost)}", data=result)
+
+
+def lost_in_words(lost: Sequence[str]) -> str:
+    """Return what a run's message ends with; who follows it is told by this of slides lost."""
+    return f"; {len(lost)} quarantined: {', '.join(lost[:20])}" if lost else ""
 
 
 def _reused(outcomes: Sequence[SlideOutcome], dataset: Artefact, trained: Trained) -> list[str]:

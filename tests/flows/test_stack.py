@@ -2,6 +2,8 @@
 them: the synthetic cohort, and the real colon slide where it is at hand."""
 
 import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 
 from tests.flows.stack import Stack
 from wsi_vit import console
+from wsi_vit.datasets.digits import DigitsSource
+from wsi_vit.recipe import dump_recipe, load_recipe
 from wsi_vit.slides.synthetic import synthesise_cohort
 from wsi_vit.slides.synthetic.settings import SyntheticSection
 
@@ -33,6 +37,24 @@ model:
 augmentation: {{preset: none}}
 training: {{epochs: {epochs}, batch_size: 16, learning_rate: 2.0e-3}}
 evaluation: {{resamples: 200}}
+"""
+
+UNLABELLED = """
+labels: {classes: [{name: tile, colour: "#999999"}]}
+source:
+  kind: cohort
+  tiles: {grid: {tile_px: 64, mpp: 2.0, min_tissue: 0.3}}
+split: {kind: patients, validation: 0.25, test: 0.25}
+model:
+  kind: mae
+  start: {kind: config, options: {patch_px: 16, width: 32, depth: 1, heads: 2}}
+  input_px: 64
+  decoder_width: 32
+  decoder_depth: 1
+  decoder_heads: 2
+augmentation: {preset: none}
+training: {epochs: 1, batch_size: 16, learning_rate: 1.0e-3, workers: 0}
+evaluation: {resamples: 100}
 """
 
 
@@ -136,6 +158,65 @@ def test_status_shows_servers_and_runs(stack: Stack, trained: dict[str, Any]) ->
 
     assert {item["name"] for item in said["servers"]} == {"prefect", "mlflow", "worker-local"}
     assert any("train" in run["run"] for run in said["runs"])
+
+
+@pytest.fixture(scope="module")
+def others(stack: Stack, trained: dict[str, Any]) -> dict[str, subprocess.CompletedProcess[str]]:
+    """A comparison on a few digits and a pre-training on the cohort, side by side."""
+    digits = load_recipe("token_learner_digits")
+    quick = {
+        "source": DigitsSource(rows=120),
+        "training": digits.training.model_copy(update={"epochs": 1}),
+        "evaluation": digits.evaluation.model_copy(update={"resamples": 100}),
+    }
+    compared, unlabelled = stack.folder / "digits.yaml", stack.folder / "unlabelled.yaml"
+    compared.write_text(dump_recipe(digits.model_copy(update=quick)))
+    unlabelled.write_text(UNLABELLED)
+    asked = {
+        "compare-token-learner": [f"recipe={compared}", "seeds=2"],
+        "pretrain-wsi": [f"recipe={unlabelled}", f"cohort={trained['cohort']}"],
+    }
+
+    def trigger(flow: str) -> subprocess.CompletedProcess[str]:
+        words = [word for pair in asked[flow] for word in ("-p", pair)]
+        return stack.call("trigger", flow, *words, "--watch")
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        return dict(zip(asked, pool.map(trigger, asked), strict=True))
+
+
+def test_a_comparison_says_what_token_learner_costs_and_shows_it(
+    stack: Stack, others: dict[str, subprocess.CompletedProcess[str]]
+) -> None:
+    result = others["compare-token-learner"]
+
+    assert result.returncode == console.OK, result.stdout + result.stderr
+    assert "48 test images" in result.stdout
+    assert len(list((stack.folder / "runs" / "token_learner_digits").iterdir())) == 4
+    (folder,) = (stack.folder / "runs" / "comparisons" / "token-learner").iterdir()
+    assert str(folder / "comparison.html") in result.stdout.replace("\n", "")
+    shown = {item["key"]: item for item in stack.api("artifacts/filter", limit=200)}
+    rows = json.loads(shown["digits-comparison"]["data"])
+    assert len(rows) == 2
+    assert shown["digits-comparison-comparison"]["type"] == "image"
+    assert "48 test images" in shown["digits-comparison-result"]["data"]
+
+
+def test_a_pre_training_says_where_to_begin_from_it_and_shows_what_it_draws(
+    stack: Stack, others: dict[str, subprocess.CompletedProcess[str]]
+) -> None:
+    result = others["pretrain-wsi"]
+
+    assert result.returncode == console.QUARANTINED, result.stdout + result.stderr
+    assert "1 quarantined: bad" in result.stdout
+    (run,) = (stack.folder / "runs" / "unlabelled").iterdir()
+    assert "Begin from" in result.stdout.replace("\n", " ")
+    assert str(run / "model") in result.stdout.replace("\n", "")
+    assert (run / "report.html").is_file()
+    shown = {item["key"] for item in stack.api("artifacts/filter", limit=200)}
+    assert shown >= {
+        f"unlabelled-{name}" for name in ("reconstruction", "training", "slides", "result")
+    }
 
 
 @pytest.mark.real
