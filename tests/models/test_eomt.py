@@ -216,9 +216,9 @@ def test_it_learns_from_a_configuration_and_does_not_collapse_in_evaluation(targ
     options = TINY_EOMT | {"hidden_size": 64, "train_num_points": 256}
     model = make(start=ConfigStart(options=options), targets=targets)
     batch = discs(32, seed=0)
-    train(model, batch, steps=110)
+    train(model, batch, steps=50, rate=3e-3)
     model.progress(1.0)
-    train(model, batch, steps=40)
+    train(model, batch, steps=15, rate=1.5e-3)
     with torch.no_grad():
         learning, resting = model.train().loss(batch), model.eval().loss(batch)
     assert 0.7 < resting / learning < 1.4

@@ -46,9 +46,9 @@ def discs(count: int, *, seed: int, side_px: int = 64) -> Batch:
     return {"images": torch.stack(images), "targets": torch.stack(masks)}
 
 
-def train(model: Any, batch: Batch, *, steps: int) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)
+def train(model: Any, batch: Batch, *, steps: int, rate: float = 1e-3) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     model.train()
     for step in range(steps):
         part = slice(8 * (step % 4), 8 * (step % 4) + 8)
@@ -85,7 +85,7 @@ def test_it_learns_from_a_configuration_and_does_not_collapse_in_evaluation(
 ) -> None:
     options = TINY_MASKS | {"widths": (32, 32, 64, 64), "d_model": 64}
     model, batch = make(architecture, start=ConfigStart(options=options)), discs(32, seed=0)
-    train(model, batch, steps=110)
+    train(model, batch, steps=60, rate=2e-3)
     with torch.no_grad():
         learning, resting = model.train().loss(batch), model.eval().loss(batch)
     assert 0.7 < resting / learning < 1.4
