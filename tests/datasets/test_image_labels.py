@@ -136,15 +136,30 @@ def test_columns_and_labels_must_meet(tmp_path: Path) -> None:
         dataset_of(source, tmp_path / "store", other)
 
 
+def table_of(polyps: str) -> str:
+    """Return a table of seven patients, the first four to learn from; ulcers come by turns."""
+    rows = [
+        f"{folder}/{n}.png,p{n},{polyp},{n % 2},{'train' if n < 5 else 'val'}"
+        for n, (folder, polyp) in enumerate(zip("aabbccc", polyps, strict=True), start=1)
+    ]
+    return "\n".join(["file,patient,polyp,ulcer,split", *rows])
+
+
+PLAIN = LabelMap(classes=tuple(i.model_copy(update={"source": ()}) for i in LABELS.classes))
+
+
+def test_a_threshold_that_few_images_decide_is_told(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "data", table_of("1001010"))
+    source = FolderSource(root=root, table="labels.csv")
+    report = check_labels(dataset_of(source, tmp_path / "store", PLAIN, split=CohortSplit()))
+    assert any("show polyp, ulcer: the threshold" in text for text in report.warnings)
+    assert report.splits["train"].amount == {"polyp": 2, "ulcer": 2}
+
+
 def test_a_label_that_every_training_image_shows_is_refused(tmp_path: Path) -> None:
-    table = "file,patient,polyp,ulcer,split\n" + "".join(
-        f"{folder}/{n}.png,p{n},1,{n % 2},{'train' if n < 5 else 'val'}\n"
-        for n, folder in enumerate("aabbccc", start=1)
-    )
-    source = FolderSource(root=folder_of(tmp_path / "data", table), table="labels.csv")
-    plain = [item.model_copy(update={"source": ()}) for item in LABELS.classes]
-    labels = LabelMap(classes=tuple(plain))
-    data = dataset_of(source, tmp_path / "store", labels, split=CohortSplit())
+    root = folder_of(tmp_path / "data", table_of("1111010"))
+    source = FolderSource(root=root, table="labels.csv")
+    data = dataset_of(source, tmp_path / "store", PLAIN, split=CohortSplit())
     with pytest.raises(DatasetError, match="known to be without polyp"):
         check_labels(data)
 
@@ -234,10 +249,7 @@ def test_what_was_published_is_read_again_by_the_hubs_library_and_by_ours(tmp_pa
     assert "multi-label-image-classification" in (published.folder / "README.md").read_text()
 
     ours = HubSource(id="lab/tiny", root=published.folder, patient="patient")
-    labels = LabelMap(
-        classes=tuple(item.model_copy(update={"source": ()}) for item in LABELS.classes)
-    )
-    found = shown(dataset_of(ours, tmp_path / "again", labels))
+    found = shown(dataset_of(ours, tmp_path / "again", PLAIN))
     assert sorted(found.values()) == sorted(shown(data).values())
 
 

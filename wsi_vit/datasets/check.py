@@ -25,6 +25,7 @@ _SAMPLED = 16
 """Examples a split that are decoded and counted anew."""
 
 _MOST_IGNORED = 0.95
+_FEW_TO_TUNE_BY = 10
 
 
 class SplitReport(Section):
@@ -186,6 +187,16 @@ def _report(examples: DatasetExamples, sampled: list[Example], dataset: Training
     )
 
 
+def _rarely_chosen_by(validation: SplitReport) -> Iterator[str]:
+    """Yield the labels whose thresholds few examples decide."""
+    rare = [name for name, held in validation.amount.items() if held < _FEW_TO_TUNE_BY]
+    if rare:
+        yield (
+            f"Fewer than {_FEW_TO_TUNE_BY} validation examples show {', '.join(rare)}: the "
+            "threshold that is tuned on them is a guess."
+        )
+
+
 def _background_share(reports: Mapping[str, SplitReport], labels: LabelMap) -> float | None:
     if labels.background is None:
         return None
@@ -199,6 +210,8 @@ def _warnings(reports: Mapping[str, SplitReport], dataset: TrainingSet) -> Itera
     for name, report in reports.items():
         if report.ignored_share > _MOST_IGNORED:
             yield f"{report.ignored_share:.0%} of the {name} split's {what}."
+    if several:
+        yield from _rarely_chosen_by(reports["validation"])
     sizes = {size for report in reports.values() for size in report.sizes}
     if len(sizes) > 1:
         yield f"Images differ in size ({', '.join(sorted(sizes))}); models resize them."

@@ -222,6 +222,7 @@ class _Job:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _LabelsJob(_Job):
     """A slide whose tiles have several labels: no class map, and outlines of each label."""
 

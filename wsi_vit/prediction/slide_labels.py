@@ -6,6 +6,7 @@ its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from wsi_vit.slides.slide import Slide
 
 _MOST_PANELS = 6
 """Labels that are drawn: those that cover most."""
-_FADED = 0.55
+_FADED, _TINT = 0.55, 0.65
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class LabelMaps:
         canvas: Canvas,
         labels: LabelMap,
         thresholds: tuple[float, ...],
-    ) -> "LabelMaps":
+    ) -> Self:
         """Lay the tiles out."""
         shape = (len(labels), canvas.height_px, canvas.width_px)
         scores = np.full(shape, np.nan, np.float32)
@@ -69,10 +70,7 @@ class LabelMaps:
     def areas_mm2(self) -> NDArray[np.float64]:
         """Area of all tiles that were computed, then of those that show each label."""
         canvas, (_, rows, columns) = self.canvas, self.scores.shape
-        down, across = (
-            canvas.shares(0, rows, axis=1),
-            canvas.shares(0, columns, axis=0),
-        )
+        down, across = canvas.shares(0, rows, axis=1), canvas.shares(0, columns, axis=0)
         where = np.concatenate([~np.isnan(self.scores[:1]), self.present])
         return (where * np.outer(down, across)).sum(axis=(1, 2)) * canvas.pixel_um**2 / 1e6
 
@@ -153,7 +151,7 @@ def _shaded(picture: Picture, scores: NDArray[np.float32], maps: LabelMaps, inde
     """
     hidden = np.isnan(scores)
     grey = picture.mean(axis=-1, keepdims=True)
-    strength = np.nan_to_num(scores)[..., None] * 0.8
+    strength = np.nan_to_num(scores)[..., None] * _TINT
     mixed = grey * (1 - strength) + maps.labels.colours[index] * strength
     mixed[_edges(scores >= maps.thresholds[index])] = maps.labels.colours[index]
     mixed[hidden] = 255 - (255 - np.broadcast_to(grey, picture.shape)[hidden]) * _FADED

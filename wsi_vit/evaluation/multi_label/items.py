@@ -16,8 +16,9 @@ Tables = NDArray[np.int64]
 """For each label how often it is absent or present, and called so: (..., labels, 2, 2), indexed
 [truth, prediction]; what is not known counts nowhere."""
 
-_MOST_POINTS = 1000
-"""Thresholds at which resampled rankings are looked at; with fewer scores it is all of them."""
+_MOST_POINTS, _LEAST_POINTS, _CELLS = 1000, 200, 500_000
+"""Thresholds at which resampled rankings are looked at: a thousand, or all scores where there are
+fewer; of very many patients fewer, since the time grows with both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +121,8 @@ def counts_by_patient(
 ) -> tuple[list[str], NDArray[np.int64]]:
     """Return patients, and their negatives and positives of each score, (patients, scores, 2).
 
-    The highest score comes first. Where there are more than a thousand scores, neighbours are
-    counted together, as if no threshold told them apart.
+    The highest score comes first. Where there are more scores than points to look at, neighbours
+    are counted together, as if no threshold told them apart.
 
     Args:
         scores: (n,).
@@ -130,7 +131,8 @@ def counts_by_patient(
     """
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     known, place = np.unique(scores, return_inverse=True)
-    points = min(len(known), _MOST_POINTS)
+    most = min(_MOST_POINTS, max(_LEAST_POINTS, _CELLS // max(len(names), 1)))
+    points = min(len(known), most)
     place = points - 1 - place * points // max(len(known), 1)
     counts = np.zeros((len(names), points, 2), np.int64)
     np.add.at(counts, (owner, place, positive.astype(np.int64)), 1)
