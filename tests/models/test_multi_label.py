@@ -12,6 +12,7 @@ from tests.models.test_contract import TINY_DINO, TINY_OURS
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.models.building import build_model
+from wsi_vit.models.card import CardFacts, card_text
 from wsi_vit.models.load import load_model
 from wsi_vit.models.sections import MultiLabelSection, SegmenterSection, VitSection
 from wsi_vit.models.start import ConfigStart, FolderStart
@@ -97,6 +98,15 @@ def test_thresholds_are_saved_with_the_weights_and_loaded_with_them(tmp_path: Pa
     model.call_present_from((0.25, 0.5, 0.75))
     model.save(tmp_path / "model")
     assert load_model(tmp_path / "model").thresholds == (0.25, 0.5, 0.75)
+
+
+def test_the_card_tells_thresholds() -> None:
+    model = make()
+    model.call_present_from((0.25, 0.5, 0.75))
+    facts = CardFacts(name="m", summary="s", base="b", dataset="d", dataset_digest="0")
+    text = card_text(model, facts)
+    assert "present: stroma 0.250, tumour 0.500, mucus 0.750" in text
+    assert "(B, labels), each from 0 to 1" in text
 
 
 @pytest.mark.parametrize("thresholds", [(0.5,), (0.5, 1.5, 0.5), (0.5, float("nan"), 0.5)])

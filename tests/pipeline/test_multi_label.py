@@ -199,6 +199,7 @@ def test_a_picture_is_told_its_labels_in_json_and_on_a_sheet(
     record = json.loads(outcome.record.read_text())
     called = [i["name"] for i in record["classes"] if i["score"] >= i["threshold"]]
     assert record["present"] == called == list(outcome.shares)
+    assert record["ids"].startswith("no class map")
     assert outcome.overlay.is_file()
 
 

@@ -185,6 +185,7 @@ def _model(model: NetworkModel, facts: CardFacts) -> str:
         "First weights": facts.base + _terms(facts.base_licence),
         "Takes": model.accepts,
         "Normalised by": f"mean {model.preprocessing.mean}, std {model.preprocessing.std}",
+        **_thresholds(model),
     }
     return _bullets(f"{name}: {value}" for name, value in said.items())
 
@@ -194,6 +195,15 @@ def _terms(licence: Licence | None) -> str:
         return ""
     bound = "" if licence.use == "any" else "; this model too must not be used commercially"
     return f", under [{licence.name}]({licence.link}){bound}"
+
+
+def _thresholds(model: NetworkModel) -> dict[str, str]:
+    """Return from which scores on labels are present, where a model tells several."""
+    found: tuple[float, ...] | None = getattr(model, "thresholds", None)
+    if found is None:
+        return {}
+    told = (f"{name} {t:.3f}" for name, t in zip(model.labels.names, found, strict=True))
+    return {"Scores from which on a label is present": ", ".join(told)}
 
 
 def _data(facts: CardFacts) -> str:

@@ -177,7 +177,12 @@ class SceneTarget:
                 scene_classes(labels, scores, "score"), thresholds, strict=True
             )
         ]
-        return {"present": present, "classes": classes, "files": _digests(self._overlay)}
+        return {
+            "present": present,
+            "classes": classes,
+            "ids": "no class map: a picture may show several labels",
+            "files": _digests(self._overlay),
+        }
 
     def _save_overlay(self, sheet: Image.Image) -> None:
         with write_whole(self._overlay) as scratch:
