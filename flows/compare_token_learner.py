@@ -17,7 +17,7 @@ from flows.artifacts import show_pictures, show_result, show_table
 from flows.parameters import CompareParameters
 from flows.progress import progress_of
 from flows.retries import AGAIN
-from flows.stages import TRAINING, build_dataset, tile_cohort
+from flows.stages import build_dataset, options_of, tile_cohort
 from wsi_vit import pipeline
 from wsi_vit.evaluation.token_learner.words import side_rows
 from wsi_vit.pipeline import SIDES, ComparisonOutcome, SideName, Trained
@@ -43,9 +43,7 @@ def judge(
     )
 
 
-@flow(
-    name="compare-token-learner", **TRAINING | {"flow_run_name": "compare {parameters.recipe_name}"}
-)
+@flow(name="compare-token-learner", **options_of("compare"))
 def compare_token_learner(parameters: CompareParameters) -> State[Any]:
     """Say what TokenLearner saves, and what it costs in accuracy."""
     outcomes = tile_cohort(parameters)

@@ -14,7 +14,7 @@ from flows.artifacts import show_pictures, show_result
 from flows.parameters import PretrainParameters
 from flows.progress import progress_of
 from flows.retries import AGAIN
-from flows.stages import TRAINING, build_dataset, lost_in_words, tile_cohort, train
+from flows.stages import build_dataset, lost_in_words, options_of, tile_cohort, train
 from wsi_vit import pipeline
 from wsi_vit.settings import Settings
 
@@ -26,7 +26,7 @@ def measure(run: Path) -> str:
     return pipeline.evaluate_pretraining(run, settings=Settings(), progress=progress).sentence()
 
 
-@flow(name="pretrain-wsi", **TRAINING | {"flow_run_name": "pre-train {parameters.recipe_name}"})
+@flow(name="pretrain-wsi", **options_of("pre-train"))
 def pretrain_wsi(parameters: PretrainParameters) -> State[Any]:
     """Learn first weights from a site's own slides, which nobody has labelled."""
     outcomes = tile_cohort(parameters)

@@ -29,11 +29,17 @@ from wsi_vit.store import Artefact
 MAX_TASKS = 500
 """Prefect's server digests some tens of task runs a second: a large cohort goes in batches."""
 
-TRAINING: dict[str, Any] = {
-    "flow_run_name": "train {parameters.recipe_name}",
-    "task_runner": ThreadPoolTaskRunner(max_workers=Settings().workers),
-}
-"""Options of every training flow."""
+
+def options_of(verb: str) -> dict[str, Any]:
+    """Return the options of a flow that does this with a recipe."""
+    return {
+        "flow_run_name": f"{verb} {{parameters.recipe_name}}",
+        "task_runner": ThreadPoolTaskRunner(max_workers=Settings().workers),
+    }
+
+
+TRAINING = options_of("train")
+"""Options of every flow that ends in the registry."""
 
 
 @task(**AGAIN)
