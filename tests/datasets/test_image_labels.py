@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -18,6 +19,7 @@ from wsi_vit.datasets.publish import Pseudonyms, export_dataset
 from wsi_vit.datasets.publish_card import Listing
 from wsi_vit.datasets.reading import TrainingSet, open_dataset
 from wsi_vit.datasets.splits import CohortSplit, PatientSplit
+from wsi_vit.datasets.targets import count_targets, is_labelled, presence_of
 from wsi_vit.errors import DatasetError, LabelError
 from wsi_vit.labels import IGNORE_ID, LabelMap, present
 from wsi_vit.store import Store
@@ -211,6 +213,20 @@ def test_what_is_not_looked_at_leaves_absence_open() -> None:
     unknown = np.array([0.8, 0.02, 0.0])
     found = present(shares, unknown, least_share=0.05)
     assert found.tolist() == [[1, IGNORE_ID], [IGNORE_ID, 0], [0, 0]]
+
+
+def test_of_a_row_without_lists_nothing_is_known() -> None:
+    lists = pa.list_(pa.int64())
+    table = pa.table(
+        {
+            "labels": pa.array([[0], None, []], lists),
+            "unknown": pa.array([[], None, [1]], lists),
+        }
+    )
+    assert presence_of(table, LABELS).tolist() == [[1, 0], [IGNORE_ID] * 2, [0, IGNORE_ID]]
+    counts = count_targets(table, LABELS, "multi_label")
+    assert counts.tolist() == [[1, 0, 0], [0, 0, 2], [0, 0, 1]]
+    assert is_labelled(counts, "multi_label").tolist() == [True, False, True]
 
 
 def test_labels_need_a_table_or_masks_and_not_both(tmp_path: Path) -> None:
