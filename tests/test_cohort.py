@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wsi_vit.cohort import read_cohort, safe_name
@@ -161,6 +161,8 @@ def test_a_safe_name_never_leaves_its_folder(text: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example("/")
+@example(".")
 def test_no_text_in_the_slide_column_escapes_or_crashes(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:

@@ -254,6 +254,8 @@ def _path(text: str, base: Path) -> Path:
     if not text.isprintable() or len(text) > 4096:
         raise ValueError(f"not a path: {text[:60]!r}")
     given = Path(text)
+    if not given.name:
+        raise ValueError(f"{text!r} names no file")
     try:
         found = (base / given).resolve()
     except (OSError, RuntimeError) as error:

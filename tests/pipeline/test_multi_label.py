@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from wsi_vit import pipeline
 from wsi_vit.cli import app
+from wsi_vit.cohort import read_cohort
 from wsi_vit.datasets.reading import open_dataset
 from wsi_vit.errors import RecipeError
 from wsi_vit.evaluation.records import Evaluation, read_evaluation
@@ -54,6 +55,12 @@ def recipe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A registry of its own: other tests count the models in theirs."""
+    return Settings(runs=tmp_path_factory.mktemp("labels") / "runs", workers=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
 def recipe(recipe_path: Path, good_cohort: Path) -> Recipe:
     return load_recipe(recipe_path).reading(good_cohort)
 
@@ -75,7 +82,7 @@ def predicted(
     settings: Settings,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> PredictionOutcome:
-    slide = sorted((good_cohort.parent / "slides").glob("*.svs"))[0]
+    slide = read_cohort(good_cohort).rows[0].slide
     out = tmp_path_factory.mktemp("labelled slides")
     (outcome,) = pipeline.predict(str(done.run), [slide], out=out, settings=settings)
     return outcome
