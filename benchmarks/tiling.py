@@ -207,7 +207,7 @@ def losses_db(slide_path: Path) -> Figures:
     import simplejpeg
     from openslide import OpenSlide
 
-    from wsi_vit.slides.jpeg import encode_jpeg
+    from wsi_vit.slides.jpeg.encoding import encode_jpeg
     from wsi_vit.slides.slide import open_slide
     from wsi_vit.slides.tiles import plan_tiles
 

@@ -38,7 +38,7 @@ from wsi_vit.slides.quality.survey import survey_slide
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.synthetic import synthesise_cohort
 from wsi_vit.slides.synthetic.settings import MASK_FACTOR
-from wsi_vit.slides.tissue import TissueMask, TissueSection, tissue_of
+from wsi_vit.slides.tissue.mask import TissueMask, TissueSection, tissue_of
 
 Mask = NDArray[np.bool_]
 _LABELS = LabelMap.model_validate(

@@ -59,7 +59,9 @@ def _package(text: str) -> Finding:
 
 def _openslide() -> Finding:
     try:
-        library = importlib.import_module("wsi_vit.slides.openslide_reader").library_version()
+        library = importlib.import_module(
+            "wsi_vit.slides.readers.openslide_reader"
+        ).library_version()
     except (ImportError, OSError) as error:
         return Finding(
             what="OpenSlide library",

@@ -11,7 +11,7 @@ from wsi_vit.pipeline.outcomes import Progress, silent
 from wsi_vit.recipe import Recipe
 from wsi_vit.section import Section
 from wsi_vit.settings import Settings
-from wsi_vit.slides.jpeg import encode_jpeg
+from wsi_vit.slides.jpeg.encoding import encode_jpeg
 from wsi_vit.slides.read_path import ReadPath, Work
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.slide_input import SlideInput

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.slides.making import JpegKind, stained, tissue_like, write_jpeg_tiff
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
-from wsi_vit.slides.damage import doubtful
+from wsi_vit.slides.jpeg.damage import doubtful
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection

@@ -16,9 +16,9 @@ from pydicom.uid import generate_uid
 from tests.slides.dicom_writing import write_dicom
 from tests.slides.making import JpegKind, Pixels, encoded, parts_of, tissue_like
 from wsi_vit.geometry import Region
-from wsi_vit.slides.dicom import dicom_levels
 from wsi_vit.slides.facts import slide_facts
-from wsi_vit.slides.reader import Level
+from wsi_vit.slides.readers.dicom import dicom_levels
+from wsi_vit.slides.readers.reader import Level
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection

@@ -18,13 +18,11 @@ from wsi_vit.geometry import Region
 from wsi_vit.slides import overview as overviews
 from wsi_vit.slides import picture, shard
 from wsi_vit.slides.facts import check_slide, slide_facts
-from wsi_vit.slides.glass import densities, glass_colour
-from wsi_vit.slides.jpeg import encode_jpeg
-from wsi_vit.slides.ome import ome_mpp
+from wsi_vit.slides.jpeg.encoding import encode_jpeg
 from wsi_vit.slides.overview import read_overview
 from wsi_vit.slides.picture import draw_picture
 from wsi_vit.slides.quality.sharpness import sharpness
-from wsi_vit.slides.regions import close_gaps, drop_islands, fill_holes, grow, inner_edge
+from wsi_vit.slides.readers.ome import ome_mpp
 from wsi_vit.slides.resolution import ResolutionSection, StatedMpp, resolve_mpp
 from wsi_vit.slides.shard import TileRow, write_shard
 from wsi_vit.slides.slide import open_slide
@@ -34,7 +32,9 @@ from wsi_vit.slides.synthetic.cohort import synthesise_slide
 from wsi_vit.slides.synthetic.truth import write_outlines
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
-from wsi_vit.slides.tissue import TissueMask
+from wsi_vit.slides.tissue.glass import densities, glass_colour
+from wsi_vit.slides.tissue.mask import TissueMask
+from wsi_vit.slides.tissue.regions import close_gaps, drop_islands, fill_holes, grow, inner_edge
 from wsi_vit.store import Store
 
 GREEN, YELLOW, BLUE, RED = (0, 200, 83), (255, 214, 0), (41, 98, 255), (213, 0, 0)

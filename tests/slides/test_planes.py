@@ -1,7 +1,7 @@
 import pytest
 
-from wsi_vit.slides.planes import plane_for, planes_of
-from wsi_vit.slides.reader import Level
+from wsi_vit.slides.readers.planes import plane_for, planes_of
+from wsi_vit.slides.readers.reader import Level
 
 
 def level(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from wsi_vit.geometry import Mpp, Region
 from wsi_vit.slides.grid import GridSection, StoredTiling, TileGrid, plan_grid
-from wsi_vit.slides.planes import planes_of
+from wsi_vit.slides.jpeg.level import StoredLevel
 from wsi_vit.slides.read_path import ReadPath, choose_path, own_tiles, own_tilings, work_of
-from wsi_vit.slides.reader import Level
-from wsi_vit.slides.stored_level import StoredLevel
+from wsi_vit.slides.readers.planes import planes_of
+from wsi_vit.slides.readers.reader import Level
 
 
 def pyramid(

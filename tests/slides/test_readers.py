@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 from tests.slides.making import checkerboard, stained, write_tiff
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
-from wsi_vit.slides import tifffile_reader
-from wsi_vit.slides.openslide_reader import OpenSlideReader, _background, _bounds, _number, _stated
-from wsi_vit.slides.reader import refuse_absurd_size
+from wsi_vit.slides.readers import tifffile_reader
+from wsi_vit.slides.readers.openslide_reader import (
+    OpenSlideReader,
+    _background,
+    _bounds,
+    _number,
+    _stated,
+)
+from wsi_vit.slides.readers.reader import refuse_absurd_size
+from wsi_vit.slides.readers.tifffile_reader import TifffileReader
 from wsi_vit.slides.resolution import ResolutionSection, StatedMpp
 from wsi_vit.slides.slide import Slide, open_slide
-from wsi_vit.slides.tifffile_reader import TifffileReader
 
 NOISE = np.random.default_rng(0).integers(0, 256, (151, 203, 3), np.uint8)
 STRIPS: dict[str, Any] = {"tile": None, "rowsperstrip": 16}

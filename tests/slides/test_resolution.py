@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from wsi_vit.errors import Reason, SlideError
-from wsi_vit.slides.ome import ome_mpp
+from wsi_vit.slides.readers.ome import ome_mpp
 from wsi_vit.slides.resolution import (
     Resolution,
     ResolutionSection,

@@ -11,7 +11,7 @@ import tifffile
 from tests.slides.making import checkerboard, stained, write_tiff, zero_tile
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
-from wsi_vit.slides import openslide_reader
+from wsi_vit.slides.readers import openslide_reader
 from wsi_vit.slides.resolution import ResolutionSection
 from wsi_vit.slides.slide import open_slide
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.slides.making import JpegKind, tissue_like, write_jpeg_tiff, write_tiff, zero_tile
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
-from wsi_vit.slides.jpeg_stream import StreamError, standing_alone
+from wsi_vit.slides.jpeg.stream import StreamError, standing_alone
 from wsi_vit.slides.slide import Slide, open_slide
 
 KINDS: list[JpegKind] = ["tables", "own tables", "rgb", "rgb with jfif"]

@@ -9,12 +9,12 @@ from PIL import Image
 from benchmarks.tissue import colon, otsu, pen
 from tests.slides.making import stained, write_tiff, zero_tile
 from wsi_vit.geometry import Region
-from wsi_vit.slides.glass import densities, glass_colour
 from wsi_vit.slides.overview import Overview, read_overview
 from wsi_vit.slides.quality.survey import survey_slide
-from wsi_vit.slides.regions import drop_islands, fill_holes
 from wsi_vit.slides.slide import open_slide
-from wsi_vit.slides.tissue import TissueMask, TissueSection, tissue_of
+from wsi_vit.slides.tissue.glass import densities, glass_colour
+from wsi_vit.slides.tissue.mask import TissueMask, TissueSection, tissue_of
+from wsi_vit.slides.tissue.regions import drop_islands, fill_holes
 
 
 def mask_of(pixels: np.ndarray, section: TissueSection | None = None) -> TissueMask:
@@ -107,7 +107,7 @@ def test_density_is_ten_to_the_minus_of_what_passes() -> None:
 def test_strips_of_a_tall_picture_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = stained(60, 300, blob=(10, 20, 50, 280))
     whole = mask_of(pixels).is_tissue
-    monkeypatch.setattr("wsi_vit.slides.tissue._STRIP_ROWS", 37)
+    monkeypatch.setattr("wsi_vit.slides.tissue.mask._STRIP_ROWS", 37)
 
     assert np.array_equal(mask_of(pixels).is_tissue, whole)
 

@@ -16,8 +16,8 @@ from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
 from wsi_vit.slides.tiling import tile_slide
-from wsi_vit.slides.tissue import TissueMask, TissueSection
-from wsi_vit.slides.tissue_outlines import read_outlines
+from wsi_vit.slides.tissue.mask import TissueMask, TissueSection
+from wsi_vit.slides.tissue.outlines import read_outlines
 from wsi_vit.store import Artefact, Store
 
 MPP, CELL = 4.0, 2

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.errors import DatasetError
-from wsi_vit.slides.jpeg import decode_jpeg, jpeg_size
+from wsi_vit.slides.jpeg.encoding import decode_jpeg, jpeg_size
 
 Decoder = Literal["simplejpeg", "pillow"]
 Pixels = NDArray[np.uint8]

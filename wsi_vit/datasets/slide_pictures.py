@@ -18,10 +18,10 @@ from wsi_vit.datasets.shards import open_stream
 from wsi_vit.errors import DatasetError, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.slides.coordinates.held import HeldSlides, SlideWanted
-from wsi_vit.slides.jpeg import Chroma, encode_jpeg
+from wsi_vit.slides.jpeg.encoding import Chroma, encode_jpeg
+from wsi_vit.slides.jpeg.stored import Extent
 from wsi_vit.slides.resolution import ResolutionSection
 from wsi_vit.slides.slide import Slide
-from wsi_vit.slides.stored import Extent
 from wsi_vit.store import read_manifest
 
 Picture = NDArray[np.uint8]

@@ -44,7 +44,7 @@ from wsi_vit.slides.files import printable_name, slide_digest, usable_file
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.stain.mapping import StainMap
-from wsi_vit.slides.tissue_outlines import outlines_digest
+from wsi_vit.slides.tissue.outlines import outlines_digest
 from wsi_vit.store import DigestCache, Shape, Store, write_record
 
 

@@ -23,7 +23,7 @@ from wsi_vit.slides.quality.survey import survey_slide
 from wsi_vit.slides.resolution import ResolutionSection
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
-from wsi_vit.slides.tissue import TissueSection
+from wsi_vit.slides.tissue.mask import TissueSection
 from wsi_vit.store import read_manifest, write_whole
 
 _FAR = 3.5

@@ -15,8 +15,8 @@ from wsi_vit.prediction.outlines import trace
 from wsi_vit.slides.quality.survey import survey_slide
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
-from wsi_vit.slides.tissue import TissueMask
-from wsi_vit.slides.tissue_outlines import TISSUE
+from wsi_vit.slides.tissue.mask import TissueMask
+from wsi_vit.slides.tissue.outlines import TISSUE
 from wsi_vit.store import write_whole
 
 _GREEN = [0, 158, 115]

@@ -15,7 +15,7 @@ from wsi_vit.slides.quality.section import QualitySection
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection, plan_tiles
-from wsi_vit.slides.tissue import TissueMask
+from wsi_vit.slides.tissue.mask import TissueMask
 
 _SLACK = 1e-9
 SHARD_PX = 1024

@@ -34,7 +34,7 @@ from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.stain.sampling import fit_slide
 from wsi_vit.slides.stain.stage import SlideStain
 from wsi_vit.slides.tiles import Progress
-from wsi_vit.slides.tissue_outlines import outlines_digest
+from wsi_vit.slides.tissue.outlines import outlines_digest
 from wsi_vit.store import DigestCache, Recorded, Shape, Store, write_record
 
 VERSION = 1

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_vit.slides.jpeg_pixels import JpegPixels, NotThisWayError
-from wsi_vit.slides.planes import Plane, is_whole, planes_of
-from wsi_vit.slides.reader import Reader
+from wsi_vit.slides.jpeg.pixels import JpegPixels, NotThisWayError
+from wsi_vit.slides.jpeg.stored import StoredTiles
+from wsi_vit.slides.readers.planes import Plane, is_whole, planes_of
+from wsi_vit.slides.readers.reader import Reader
 from wsi_vit.slides.resample import resample
-from wsi_vit.slides.stored import StoredTiles
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from wsi_vit.errors import SlideError
 from wsi_vit.slides.cutting import Chunk, Cutter, Tally
-from wsi_vit.slides.damage import doubtful
-from wsi_vit.slides.jpeg_pixels import decode_strictly
-from wsi_vit.slides.jpeg_stream import Opening, StreamError
+from wsi_vit.slides.jpeg.damage import doubtful
+from wsi_vit.slides.jpeg.level import StoredLevel
+from wsi_vit.slides.jpeg.pixels import decode_strictly
+from wsi_vit.slides.jpeg.stream import Opening, StreamError
 from wsi_vit.slides.quality.sharpness import sharpness
 from wsi_vit.slides.read_path import own_tiles
 from wsi_vit.slides.shard import PackedRows
-from wsi_vit.slides.stored_level import StoredLevel
 
 _SAMPLED = 256
 """One in so many tiles is decoded although nothing speaks against it."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
-from wsi_vit.slides.jpeg import encode_jpeg
+from wsi_vit.slides.jpeg.encoding import encode_jpeg
 from wsi_vit.slides.quality.sharpness import sharpness
 from wsi_vit.slides.shard import PackedRows, TileRow
 from wsi_vit.slides.slide import Slide

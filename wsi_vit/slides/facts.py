@@ -7,11 +7,11 @@ from typing import Literal
 
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.section import Section
+from wsi_vit.slides.jpeg.level import StoredLevel
 from wsi_vit.slides.overview import worker_count
-from wsi_vit.slides.reader import Level
+from wsi_vit.slides.readers.reader import Level
 from wsi_vit.slides.resolution import ResolutionSection, ResolutionSource
 from wsi_vit.slides.slide import Slide, open_slide
-from wsi_vit.slides.stored_level import StoredLevel
 
 _MOST_LISTED = 100
 

@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from wsi_vit.geometry import Region
 from wsi_vit.slides.areas import boxes_of
-from wsi_vit.slides.jpeg import encode_jpeg
+from wsi_vit.slides.jpeg.encoding import encode_jpeg
 from wsi_vit.slides.overview import read_overview
-from wsi_vit.slides.regions import inner_edge
 from wsi_vit.slides.slide import Slide
-from wsi_vit.slides.tissue import TissueMask
+from wsi_vit.slides.tissue.mask import TissueMask
+from wsi_vit.slides.tissue.regions import inner_edge
 
 _LONGEST_PX = 1600
 _TISSUE, _PEN, _TILE, _UNREADABLE = "#00c853", "#ffd600", "#2962ff", "#d50000"

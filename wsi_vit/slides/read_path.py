@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from wsi_vit.geometry import Region
 from wsi_vit.section import Section
 from wsi_vit.slides.grid import StoredTiling, TileGrid
-from wsi_vit.slides.planes import Plane, plane_for
-from wsi_vit.slides.reader import Level
-from wsi_vit.slides.stored_level import StoredLevel
+from wsi_vit.slides.jpeg.level import StoredLevel
+from wsi_vit.slides.readers.planes import Plane, plane_for
+from wsi_vit.slides.readers.reader import Level
 
 _SAME = 1e-9
 _TILE_PX = 256 * 256

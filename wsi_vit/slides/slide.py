@@ -15,15 +15,15 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Mpp, Region
 from wsi_vit.slides.blocks import Blocks
 from wsi_vit.slides.files import is_tiff, usable_file
-from wsi_vit.slides.jpeg_pixels import CACHE_BYTES
-from wsi_vit.slides.openslide_reader import OpenSlideReader
-from wsi_vit.slides.planes import Plane, plane_for
+from wsi_vit.slides.jpeg.level import StoredLevel
+from wsi_vit.slides.jpeg.pixels import CACHE_BYTES
+from wsi_vit.slides.jpeg.stored import Extent, stored_tiles
 from wsi_vit.slides.read_path import tiles_under
-from wsi_vit.slides.reader import Level, Reader
+from wsi_vit.slides.readers.openslide_reader import OpenSlideReader
+from wsi_vit.slides.readers.planes import Plane, plane_for
+from wsi_vit.slides.readers.reader import Level, Reader
+from wsi_vit.slides.readers.tifffile_reader import TifffileReader, refuse_grey
 from wsi_vit.slides.resolution import Resolution, ResolutionSection, resolve_mpp
-from wsi_vit.slides.stored import Extent, stored_tiles
-from wsi_vit.slides.stored_level import StoredLevel
-from wsi_vit.slides.tifffile_reader import TifffileReader, refuse_grey
 
 _BLOCK_PX = 2048
 """Source pixels are fetched in blocks of about this side, so memory does not grow with a region."""

@@ -13,7 +13,7 @@ from wsi_vit.geometry import Region
 from wsi_vit.section import Section
 from wsi_vit.slides.areas import boxes_of
 from wsi_vit.slides.grid import GridSection, TileGrid, plan_grid
-from wsi_vit.slides.jpeg import Chroma
+from wsi_vit.slides.jpeg.encoding import Chroma
 from wsi_vit.slides.quality.card import draw_card
 from wsi_vit.slides.quality.measures import TileMeasures
 from wsi_vit.slides.quality.report import SlideQuality, judge
@@ -24,7 +24,7 @@ from wsi_vit.slides.resolution import ResolutionSection
 from wsi_vit.slides.shard import StoreKind
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.slide_input import SlideInput
-from wsi_vit.slides.tissue import TissueMask, TissueSection
+from wsi_vit.slides.tissue.mask import TissueMask, TissueSection
 
 _ENLARGEMENT = 1.05
 """Tiles may be this much finer than the slide; more would be invented detail."""

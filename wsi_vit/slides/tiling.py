@@ -14,7 +14,7 @@ from wsi_vit.slides.coordinates.places import SlidePlaces
 from wsi_vit.slides.copying import DamageFoundError, copier_of
 from wsi_vit.slides.cutting import Chunk, Cutter, Tally
 from wsi_vit.slides.files import printable_name, slide_digest, usable_file
-from wsi_vit.slides.jpeg import ENCODER
+from wsi_vit.slides.jpeg.encoding import ENCODER
 from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.picture import write_picture
 from wsi_vit.slides.quality.card import CARD, write_card
@@ -22,7 +22,7 @@ from wsi_vit.slides.shard import Cut, PackedRows, TileRow, write_shard
 from wsi_vit.slides.slide import Slide, open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import Progress, TilesSection, no_tissue, plan_tiles
-from wsi_vit.slides.tissue_outlines import outlines_digest
+from wsi_vit.slides.tissue.outlines import outlines_digest
 from wsi_vit.store import Artefact, DigestCache, Shape, Store
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.slides.making import stained, tissue_like, write_jpeg_tiff, write_tiff, zero_tile
 from wsi_vit.geometry import Region
-from wsi_vit.slides.jpeg import encode_jpeg
+from wsi_vit.slides.jpeg.encoding import encode_jpeg
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection

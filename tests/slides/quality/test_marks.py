@@ -6,11 +6,11 @@ from PIL import Image
 
 from wsi_vit.geometry import Region
 from wsi_vit.slides.areas import boxes_of, share_of, sum_over
-from wsi_vit.slides.glass import glass_colour
 from wsi_vit.slides.overview import Overview
 from wsi_vit.slides.quality.marks import find_marks, pen_colour, stain_of
 from wsi_vit.slides.stain.separation import EOSIN, HAEMATOXYLIN
-from wsi_vit.slides.tissue import TissueMask, TissueSection, tissue_of
+from wsi_vit.slides.tissue.glass import glass_colour
+from wsi_vit.slides.tissue.mask import TissueMask, TissueSection, tissue_of
 
 GLASS = np.full(3, 245, np.float32)
 

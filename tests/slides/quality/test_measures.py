@@ -16,7 +16,7 @@ from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilePlan, TilesSection, plan_tiles
 from wsi_vit.slides.tiling import tile_slide
-from wsi_vit.slides.tissue import TissueSection
+from wsi_vit.slides.tissue.mask import TissueSection
 from wsi_vit.store import Store
 
 
@@ -132,7 +132,7 @@ def test_a_slide_too_coarse_for_blur_says_so_and_keeps_its_tiles(tmp_path: Path)
 
 def test_tissue_is_the_same_whether_read_finely_or_not(slide_file: Path) -> None:
     from wsi_vit.slides.overview import read_overview
-    from wsi_vit.slides.tissue import tissue_of
+    from wsi_vit.slides.tissue.mask import tissue_of
 
     with open_slide(slide_file) as slide:
         plain = tissue_of(read_overview(slide, 8.0), slide.mpp, TissueSection())

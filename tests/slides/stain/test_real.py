@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsi_vit.slides.glass import glass_colour
 from wsi_vit.slides.stain.fit import fit_stains
 from wsi_vit.slides.stain.mapping import map_to
 from wsi_vit.slides.stain.section import StainTarget
 from wsi_vit.slides.stain.separation import degrees_between
+from wsi_vit.slides.tissue.glass import glass_colour
 
 pytestmark = pytest.mark.real
 

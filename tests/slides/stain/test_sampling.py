@@ -17,7 +17,7 @@ from wsi_vit.slides.stain.stage import SlideStain, stain_slide
 from wsi_vit.slides.synthetic import SyntheticSection
 from wsi_vit.slides.synthetic.cohort import synthesise_slide
 from wsi_vit.slides.tiles import TilesSection
-from wsi_vit.slides.tissue import TissueSection
+from wsi_vit.slides.tissue.mask import TissueSection
 from wsi_vit.store import Store
 
 SMALL = SyntheticSection(width_px=1536, height_px=1024, slides_per_patient=1, pen_share=0.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsi_vit.errors import AnnotationError
 from wsi_vit.geometry import Region
 from wsi_vit.labels import IGNORE_ID, LabelMap
-from wsi_vit.slides.tifffile_reader import decoding_errors
+from wsi_vit.slides.readers.tifffile_reader import decoding_errors
 
 _TOLERANCE = 0.01
 """The scales along x and y may differ by this much: a mask's size is a rounded number."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from wsi_vit.slides.quality.blur import BIN_CELLS, BLOCK_BINS, BLURRED
 from wsi_vit.slides.quality.survey import Survey
-from wsi_vit.slides.regions import inner_edge
+from wsi_vit.slides.tissue.regions import inner_edge
 
 CARD = "quality.png"
 """The card beside a slide's tiles."""

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.section import Section
-from wsi_vit.slides.glass import density_planes
-from wsi_vit.slides.regions import close_gaps, drop_islands
 from wsi_vit.slides.stain.separation import EOSIN, HAEMATOXYLIN
-from wsi_vit.slides.tissue import TissueMask
+from wsi_vit.slides.tissue.glass import density_planes
+from wsi_vit.slides.tissue.mask import TissueMask
+from wsi_vit.slides.tissue.regions import close_gaps, drop_islands
 
 _FOLD = 2.0
 """Density over that which three quarters of the tissue stay below: dense tissue is no fold."""

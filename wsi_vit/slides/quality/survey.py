@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.slides.areas import Boxes, share_of
-from wsi_vit.slides.glass import glass_colour
 from wsi_vit.slides.overview import FINE, Overview, cells_of, read_finely
 from wsi_vit.slides.quality.blur import BIN_CELLS, BLOCK_BINS, Map, Texture, in_blocks
 from wsi_vit.slides.quality.marks import Marks, find_marks
 from wsi_vit.slides.quality.measures import TileMeasures
 from wsi_vit.slides.slide import Slide
-from wsi_vit.slides.tissue import TissueMask, TissueSection, tissue_against
-from wsi_vit.slides.tissue_outlines import read_outlines
+from wsi_vit.slides.tissue.glass import glass_colour
+from wsi_vit.slides.tissue.mask import TissueMask, TissueSection, tissue_against
+from wsi_vit.slides.tissue.outlines import read_outlines
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.section import Section
-from wsi_vit.slides.glass import densities
 from wsi_vit.slides.stain.separation import (
     EOSIN,
     HAEMATOXYLIN,
@@ -15,6 +14,7 @@ from wsi_vit.slides.stain.separation import (
     degrees_between,
     macenko,
 )
+from wsi_vit.slides.tissue.glass import densities
 
 Outcome = Literal["fitted", "too_little_stain", "grey", "one_stain", "other_stains"]
 """What came of it; stored, so never rename one."""

@@ -5,12 +5,12 @@ from numpy.typing import NDArray
 
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
-from wsi_vit.slides.glass import glass_colour
 from wsi_vit.slides.overview import read_overview
 from wsi_vit.slides.slide import Slide
 from wsi_vit.slides.stain.fit import StainFit, fit_stains
 from wsi_vit.slides.stain.section import MacenkoStain
-from wsi_vit.slides.tissue import TissueSection, tissue_of
+from wsi_vit.slides.tissue.glass import glass_colour
+from wsi_vit.slides.tissue.mask import TissueSection, tissue_of
 
 _PATCH_PX = 128
 _MOST_PIXELS = 250_000

@@ -17,10 +17,10 @@ from scipy import ndimage
 from wsi_vit.geometry import Region
 from wsi_vit.section import Section
 from wsi_vit.slides.areas import boxes_of, share_of
-from wsi_vit.slides.glass import glass_colour
 from wsi_vit.slides.overview import Overview
-from wsi_vit.slides.pen import PenSection, find_pen
-from wsi_vit.slides.regions import drop_islands, fill_holes
+from wsi_vit.slides.tissue.glass import glass_colour
+from wsi_vit.slides.tissue.pen import PenSection, find_pen
+from wsi_vit.slides.tissue.regions import drop_islands, fill_holes
 
 _STRIP_ROWS = 128
 """Rows worked on at once: floats of a whole large slide would not fit the memory ceiling."""

@@ -7,8 +7,8 @@ eighth.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wsi_vit.slides.jpeg_pixels import FACTORS
-from wsi_vit.slides.reader import Level
+from wsi_vit.slides.jpeg.pixels import FACTORS
+from wsi_vit.slides.readers.reader import Level
 
 _LEVEL_SLACK = 1.01
 """A stored level that is coarser than asked by less than this is taken: 4.0005 serves for 4."""

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from wsi_vit.section import Section
-from wsi_vit.slides.glass import density_planes
-from wsi_vit.slides.regions import close_gaps, drop_islands, grow
+from wsi_vit.slides.tissue.glass import density_planes
+from wsi_vit.slides.tissue.regions import close_gaps, drop_islands, grow
 
 _STRIP_ROWS = 128
 _COLD = 1.25

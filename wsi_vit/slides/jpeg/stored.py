@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_vit.slides.dicom import dicom_levels
 from wsi_vit.slides.files import is_tiff
-from wsi_vit.slides.jpeg_stream import Colour, Opening
-from wsi_vit.slides.reader import Level, Reader
-from wsi_vit.slides.stored_level import StoredLevel
+from wsi_vit.slides.jpeg.level import StoredLevel
+from wsi_vit.slides.jpeg.stream import Colour, Opening
+from wsi_vit.slides.readers.dicom import dicom_levels
+from wsi_vit.slides.readers.reader import Level, Reader
 
 _JPEG = 7
 _COLOURS: dict[int, Colour] = {2: "RGB", 6: "YCbCr"}
@@ -105,7 +105,7 @@ def _behind(path: Path, reader: Reader) -> tuple[StoredLevel | None, ...]:
 def _of_tiff(path: Path, reader: Reader) -> tuple[StoredLevel | None, ...]:
     from tifffile import TiffFile
 
-    from wsi_vit.slides.tifffile_reader import decoding_errors
+    from wsi_vit.slides.readers.tifffile_reader import decoding_errors
 
     try:
         with TiffFile(path) as handle:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_vit.slides.jpeg import decode_jpeg
-from wsi_vit.slides.jpeg_stream import Opening, StreamError
-from wsi_vit.slides.reader import unreadable_tiles
-from wsi_vit.slides.stored import StoredTiles
-from wsi_vit.slides.stored_level import StoredLevel
+from wsi_vit.slides.jpeg.encoding import decode_jpeg
+from wsi_vit.slides.jpeg.level import StoredLevel
+from wsi_vit.slides.jpeg.stored import StoredTiles
+from wsi_vit.slides.jpeg.stream import Opening, StreamError
+from wsi_vit.slides.readers.reader import unreadable_tiles
 
 FACTORS = (1, 2, 4, 8)
 """Scales that libjpeg-turbo decodes at with vector instructions."""

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.slides.files import companions
-from wsi_vit.slides.jpeg_stream import Colour, StreamError, spoken_colour
-from wsi_vit.slides.reader import Level
-from wsi_vit.slides.stored_level import StoredLevel
+from wsi_vit.slides.jpeg.level import StoredLevel
+from wsi_vit.slides.jpeg.stream import Colour, StreamError, spoken_colour
+from wsi_vit.slides.readers.reader import Level
 
 if TYPE_CHECKING:
     from pydicom import Dataset

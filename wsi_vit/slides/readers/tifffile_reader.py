@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_vit.errors import Reason, SlideError
-from wsi_vit.slides.ome import ome_mpp
-from wsi_vit.slides.reader import Header, Level, refuse_absurd_size, unreadable_tiles
+from wsi_vit.slides.readers.ome import ome_mpp
+from wsi_vit.slides.readers.reader import Header, Level, refuse_absurd_size, unreadable_tiles
 from wsi_vit.slides.resolution import StatedMpp
 
 if TYPE_CHECKING:

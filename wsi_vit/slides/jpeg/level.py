@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_vit.slides.jpeg_stream import Colour, Opening, spoken_colour, standing_alone
+from wsi_vit.slides.jpeg.stream import Colour, Opening, spoken_colour, standing_alone
 
 _HEADER = 4096
 """Bytes in which a header is looked for that was seen before; scanners' are a sixth of it."""

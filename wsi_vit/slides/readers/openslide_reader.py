@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
-from wsi_vit.slides.ome import is_ome, ome_mpp
-from wsi_vit.slides.reader import WHITE, Header, Level, refuse_absurd_size, unreadable_tiles
+from wsi_vit.slides.readers.ome import is_ome, ome_mpp
+from wsi_vit.slides.readers.reader import WHITE, Header, Level, refuse_absurd_size, unreadable_tiles
 from wsi_vit.slides.resolution import ResolutionSource, StatedMpp
 
 if TYPE_CHECKING:

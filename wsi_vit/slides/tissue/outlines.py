@@ -20,7 +20,7 @@ from wsi_vit.slides.annotations.geojson import read_geojson
 from wsi_vit.slides.annotations.placing import place
 from wsi_vit.slides.annotations.polygons import PolygonAnnotations
 from wsi_vit.slides.annotations.shapes import CARVING, UNNAMED, Drawing, Shape
-from wsi_vit.slides.tissue import TissueMask
+from wsi_vit.slides.tissue.mask import TissueMask
 from wsi_vit.store import file_digest
 
 TISSUE = "Tissue"

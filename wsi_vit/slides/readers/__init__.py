@@ -1,0 +1,1 @@
+"""What opens a slide file: OpenSlide, tifffile, DICOM; its levels and channels."""

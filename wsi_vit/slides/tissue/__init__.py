@@ -1,0 +1,1 @@
+"""Where the tissue is: glass, ink, outlines, and small geometry on masks."""
