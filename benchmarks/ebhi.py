@@ -88,6 +88,8 @@ def plain(bench: Bench, name: str, fold: int, *, rate: float) -> Rows:
     from torch.nn.functional import cross_entropy
     from transformers import AutoModel
 
+    from wsi_vit.training.precision import forward_context
+
     assert bench.start
     data = dataset_of(bench, name, fold)
     torch.manual_seed(SEED)
@@ -101,7 +103,7 @@ def plain(bench: Bench, name: str, fold: int, *, rate: float) -> Rows:
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
 
     def logits(images: Any) -> Any:
-        with torch.autocast("cpu", torch.bfloat16):
+        with forward_context("bf16", torch.device("cpu")):
             features = body((images.float() / 255 - mean) / std).last_hidden_state[:, 0]
             return head(features).float()
 

@@ -58,10 +58,11 @@ def _tokens(body: Any, images: Any, input_px: int) -> Any:
 
     from wsi_vit.models.pixels import fit_images
     from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from wsi_vit.training.precision import forward_context
 
     mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).view(2, 1, 3, 1, 1)
     pixels = (fit_images(images, input_px).float() / 255 - mean) / std
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), forward_context("bf16", torch.device("cpu")):
         return body(pixels).last_hidden_state[:, 1:].float()
 
 

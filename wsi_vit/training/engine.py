@@ -1,5 +1,6 @@
 """One step of the optimiser on whatever device there is, through Accelerate."""
 
+import logging
 import math
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,12 +17,16 @@ from wsi_vit.training.batches import Loaded, part, to_device
 from wsi_vit.training.compilation import Compiled, compiler_errors_told
 from wsi_vit.training.moving_average import MovingAverage
 from wsi_vit.training.optimiser import Optimiser
+from wsi_vit.training.precision import computed_in
 from wsi_vit.training.randomness import generator_of, seed_everything
 from wsi_vit.training.schedule import rate_share
 from wsi_vit.training.section import TrainingSection
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+_log = logging.getLogger(__name__)
 
 
 class NotFiniteError(TrainingError):
@@ -43,6 +48,13 @@ class Engine:
         self.model, self.training, self.augmentation = model, training, augmentation
         self.accelerator = _accelerator(training)
         self.device: torch.device = self.accelerator.device
+        self.computes_in = computed_in(training.precision, self.device)
+        if self.computes_in != training.precision:
+            _log.warning(
+                "This processor has no kernels for %s: forward passes are computed in %s",
+                training.precision,
+                self.computes_in,
+            )
         model.to(self.device)
         self.optimiser = Optimiser(model, training)
         self._stepper = self.accelerator.prepare_optimizer(self.optimiser.torch)
@@ -55,7 +67,7 @@ class Engine:
 
     def precision(self) -> AbstractContextManager[None]:
         """Open the context of a forward pass."""
-        return self.accelerator.autocast()
+        return nullcontext() if self.computes_in == "fp32" else self.accelerator.autocast()
 
     def begin_epoch(self, number: int) -> None:
         """Switch dropout on, and freeze or thaw the pretrained part as the recipe says."""

@@ -95,6 +95,7 @@ class Epoch(Section):
     """Images at once on the device when the epoch ended; less than asked for where memory is."""
     device: str
     precision: str
+    """What forward passes were computed in: fp32 where a processor has no kernels for bf16."""
     skipped: tuple[Skipped, ...] = ()
     """Steps of the run so far that were left out."""
     shown: dict[str, int] = Field(default_factory=dict)

@@ -245,7 +245,7 @@ class Run:
             step_images=self.training.step_images,
             micro_batch=self.engine.micro_batch,
             device=str(self.engine.device),
-            precision=self.training.precision,
+            precision=self.engine.computes_in,
             skipped=state.skipped,
             shown=self._shown(state.epoch),
         )

@@ -20,6 +20,9 @@ Reading = Literal["random", "streaming"]
 Compile = Literal["none", "default", "reduce-overhead", "max-autotune"]
 """Whether and how the forward pass is compiled, in torch's words."""
 
+Precision = Literal["fp32", "bf16", "fp16"]
+"""Bits of the numbers that a forward pass is computed in, and which."""
+
 Recompute = Literal["none", "blocks"]
 """What is computed again in the backward pass, rather than kept until then."""
 
@@ -54,8 +57,9 @@ class TrainingSection(Section):
     """Share of all steps in which the rate rises; it falls as a cosine after that."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Longer gradients are shortened to this."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass; weights and optimiser stay in 32 bits. fp16 needs a GPU."""
+    precision: Precision = "fp32"
+    """Of the forward pass; weights and optimiser stay in 32 bits. fp16 needs a GPU; a processor
+    without kernels for bf16 computes in fp32 instead, and the journal says so."""
     compile: Compile = "none"
     """Larger kernels, after a minute or more in which they are made; they are kept for other runs.
     Results differ in their last bits. `reduce-overhead`: launched as one CUDA graph, for small
