@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_vit.ahead import done_ahead
+from wsi_vit.slides.overview import worker_count
 from wsi_vit.slides.synthetic.aperio import write_aperio
 from wsi_vit.slides.synthetic.backdrop import backdrop_of, flow_of, wave
 from wsi_vit.slides.synthetic.layout import Layout, lay_out
@@ -19,6 +21,9 @@ from wsi_vit.slides.synthetic.stain import Stain, stain_of
 from wsi_vit.slides.synthetic.textures import all_textures
 from wsi_vit.slides.synthetic.truth import write_mask, write_outlines
 from wsi_vit.store import write_whole
+
+_MOST_AT_ONCE = 4
+"""Slides that are drawn side by side, each of which is held in memory as a whole."""
 
 _COLUMNS = ("slide", "slide_id", "patient", "site", "annotations", "mpp")
 
@@ -47,18 +52,26 @@ def synthesise_cohort(
     Raises:
         OSError: The folder cannot be written.
     """
-    section = section or SyntheticSection()
-    rows = []
-    for number in range(slides):
-        slide_id, patient, site = _names(number, section)
-        slide = synthesise_slide(seed=seed, number=number, section=section)
-        write_aperio(slide.picture, out / "slides" / f"{slide_id}.svs", section)
-        outlines = out / "annotations" / f"{slide_id}.geojson"
-        write_outlines(slide.layout.ids, outlines, slide_id=slide_id)
-        write_mask(slide.layout.ids, out / "masks" / f"{slide_id}.png")
-        files = (f"slides/{slide_id}.svs", slide_id, patient, f"site-{site + 1}")
-        rows.append((*files, f"annotations/{slide_id}.geojson", f"{section.mpp:g}"))
-    return _write_table(out / "cohort.csv", rows)
+    drawn = section or SyntheticSection()
+    rows = done_ahead(
+        lambda number: _write_slide(out, number, seed, drawn),
+        range(slides),
+        threads=min(_MOST_AT_ONCE, worker_count()),
+        ahead=_MOST_AT_ONCE,
+    )
+    return _write_table(out / "cohort.csv", list(rows))
+
+
+def _write_slide(out: Path, number: int, seed: int, section: SyntheticSection) -> tuple[str, ...]:
+    """Draw a slide and write its files; return its row."""
+    slide_id, patient, site = _names(number, section)
+    slide = synthesise_slide(seed=seed, number=number, section=section)
+    write_aperio(slide.picture, out / "slides" / f"{slide_id}.svs", section)
+    outlines = f"annotations/{slide_id}.geojson"
+    write_outlines(slide.layout.ids, out / outlines, slide_id=slide_id)
+    write_mask(slide.layout.ids, out / "masks" / f"{slide_id}.png")
+    files = (f"slides/{slide_id}.svs", slide_id, patient, f"site-{site + 1}")
+    return (*files, outlines, f"{section.mpp:g}")
 
 
 def synthesise_slide(
