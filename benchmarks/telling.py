@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+_ARITHMETIC = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def options(doc: str | None, *, quick: str) -> argparse.ArgumentParser:
@@ -20,6 +21,17 @@ def options(doc: str | None, *, quick: str) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     return parser
+
+
+def processor() -> str:
+    """Return the processor's name and its widest arithmetic, which decides most figures."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.machine()
+    lines = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+    told = {key.strip(): value.strip() for key, value in lines.items()}
+    widest = next((w for w in _ARITHMETIC if w in told.get("flags", "").split()), "no AVX2")
+    return f"{told.get('model name', platform.machine())} ({platform.machine()}, {widest})"
 
 
 def tell(
@@ -43,7 +55,7 @@ def tell(
         "benchmark": name,
         **figures,
         "quick": asked.quick,
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {also}",
+        "hardware": f"{os.cpu_count()} cores of {processor()}, {also}",
         "date": datetime.now(UTC).date().isoformat(),
     }
     width = max(map(len, result))
