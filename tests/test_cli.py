@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,24 @@ def test_a_failure_is_one_line_and_exit_code_1(
 ) -> None:
     assert called(["why", str(tmp_path)], monkeypatch) == console.FAILED
     assert "StoreError No manifest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("verb", "modules"), [("tile", "[]"), ("status", "['flows.commands']")])
+def test_verbs_of_others_are_looked_for_only_where_one_is_asked_for(
+    verb: str, modules: str
+) -> None:
+    code = f"""
+import sys
+sys.argv = ["wsi-vit", "{verb}", "--help"]
+from wsi_vit.cli import main
+try:
+    main()
+except SystemExit as end:
+    print(end.code, [name for name in sys.modules if name == "flows.commands"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == f"0 {modules}"
 
 
 def test_verify_of_nothing_is_well(tmp_path: Path) -> None:

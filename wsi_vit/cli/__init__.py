@@ -6,7 +6,6 @@ Further verbs are found through the entry-point group `wsi_vit.commands` (the fl
 
 import gc
 import sys
-from importlib.metadata import entry_points
 
 from wsi_vit import console
 from wsi_vit.cli import data, explaining, keeping, learning, looking, models
@@ -23,8 +22,8 @@ __all__ = ["app", "data", "explaining", "keeping", "learning", "looking", "main"
 def main() -> None:
     """Run the command line; each error of ours is one message and an exit code."""
     gc.set_threshold(_OBJECTS_A_SEARCH)
-    for entry in entry_points(group="wsi_vit.commands"):
-        entry.load()(app)
+    if not _is_own(sys.argv[1:2]):
+        _add_verbs()
     try:
         app()
     except WsiVitError as error:
@@ -32,3 +31,16 @@ def main() -> None:
     except KeyboardInterrupt:
         console.warn("Interrupted; finished work is kept, so the same command goes on from here.")
         sys.exit(130)
+
+
+def _is_own(words: list[str]) -> bool:
+    """Say whether the first word is a verb of this package: others need not be looked for then."""
+    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    return bool(words) and words[0] in verbs | {group.name for group in app.registered_groups}
+
+
+def _add_verbs() -> None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="wsi_vit.commands"):
+        entry.load()(app)
