@@ -1,6 +1,7 @@
 """How many bits a forward pass is computed in, on the device that there is."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -21,7 +22,7 @@ def computed_in(asked: Precision, device: torch.device) -> Precision:
     return asked
 
 
-def forward_context(asked: Precision, device: torch.device) -> AbstractContextManager[None]:
+def forward_context(asked: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Open the context of a forward pass outside of the training loop."""
     kind = _TYPES.get(computed_in(asked, device))
     return nullcontext() if kind is None else torch.autocast(device.type, kind)
