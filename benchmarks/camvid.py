@@ -8,10 +8,9 @@ sequence on both sides, and our recipes choose their epoch on the frames they ar
 it is reported apart, as what it is. The classes are those of
 `sidewalk_4`; IoU counts background pixels, its mean leaves the background class out. Intervals are
 from a paired bootstrap over runs of five frames. Recipes: benchmarks/recipes/camvid_*.yaml; on
-splits of more frames `eomt` gets fewer epochs, so that each takes as many steps. `maskformer`
-begins from nothing and keeps its epochs: it is no match for pretrained weights, and is here to show
-that it learns. `--quick` judges one direction and skips it; `--kind` judges one kind beside the
-head, and keeps that apart. Finished parts are kept in `--runs`.
+splits of more frames they get fewer epochs, so that each takes as many steps.
+`--quick` judges one direction and skips `maskformer`; `--kind` judges one kind beside the head, and
+keeps that apart. Finished parts are kept in `--runs`.
 """
 
 import json
@@ -72,8 +71,7 @@ def judge(kind: str, split: str, data: Path, start: Path, runs: Path) -> dict[st
         scores = learn_head(start, opened, input_px=recipe.model.input_px)
         trained_s = time.perf_counter() - began
     else:
-        if kind == "eomt":
-            recipe = of_equal_length(recipe, len(opened.examples("train")))
+        recipe = of_equal_length(recipe, len(opened.examples("train")))
         run = pipeline.train(recipe, opened.folder, settings=settings).run
         trained_s = time.perf_counter() - began
         scores = load_model(run / "model").eval().scores

@@ -57,13 +57,21 @@ def _tokens(body: Any, images: Any, input_px: int) -> Any:
     import torch
 
     from wsi_vit.models.pixels import fit_images
-    from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
     from wsi_vit.training.precision import forward_context
 
-    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).view(2, 1, 3, 1, 1)
-    pixels = (fit_images(images, input_px).float() / 255 - mean) / std
+    pixels = normalised(fit_images(images, input_px))
     with torch.no_grad(), forward_context("bf16", torch.device("cpu")):
         return body(pixels).last_hidden_state[:, 1:].float()
+
+
+def normalised(images: Any) -> Any:
+    """Return pixels (B, 3, H, W) as ImageNet's weights expect them, of uint8 images."""
+    import torch
+
+    from wsi_vit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).view(2, 1, 3, 1, 1)
+    return (images.float() / 255 - mean) / std
 
 
 def _map(head: Any, tokens: Any) -> Any:

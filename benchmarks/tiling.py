@@ -10,6 +10,9 @@ their own, each pinned to one core, in interleaved rounds; medians are compared.
 - `limit`: the stored tiles packed into one file with an index; nothing is checked.
 - `ours`: from the plan to the last byte of the shard (the tile phase, in CPU seconds), and
   `wsi-vit tile` as a user types it (whole process, in wall seconds, digest and fsync included).
+- `workers2`: two threads beside one, at half resolution; `workers2_limit`: two processes that share
+  nothing, each on a core of its own, beside one of them alone. What cores of one processor share
+  (memory, cache, heat) neither can have twice.
 
 `--peers` names a script that runs one peer, and `--environments` a folder with one virtual
 environment a peer (see `benchmarks.peers`, which asks all of them); without them
@@ -27,6 +30,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -153,10 +158,13 @@ class Clock:
         return {"tiles": tiles, "wall_s": wall, "cpu_s": cpu, "peak_rss_mb": peak}
 
 
-def run_job(name: str, resolution: str, slide: Path, corners: Path, *, cores: int = 1) -> Figures:
-    """Run a job in a process pinned to so many cores; add what its whole process took."""
+def run_job(
+    name: str, resolution: str, slide: Path, corners: Path, *, cores: Sequence[int]
+) -> Figures:
+    """Run a job in a process pinned to these cores; add what its whole process took."""
     with tempfile.TemporaryDirectory(dir=slide.parent) as out:
-        order = [name, str(slide), str(RESOLUTIONS[resolution]), str(corners), out, str(cores)]
+        pinned = ",".join(map(str, cores))
+        order = [name, str(slide), str(RESOLUTIONS[resolution]), str(corners), out, pinned]
         command = [sys.executable, "-m", "benchmarks.tiling", "--job", *order]
         started = time.perf_counter()
         done = subprocess.run(
@@ -171,9 +179,22 @@ def run_job(name: str, resolution: str, slide: Path, corners: Path, *, cores: in
 def do_job(order: Sequence[str]) -> None:
     """Be such a process."""
     name, slide, mpp, corners, out, cores = order
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
+    os.sched_setaffinity(0, map(int, cores.split(",")))
     wanted = [(x, y) for x, y in json.loads(Path(corners).read_text())]
     print(json.dumps(JOBS[name](Path(slide), float(mpp), wanted, Path(out))))
+
+
+def one_on_each_core(slide: Path, corners: Path) -> list[Figures]:
+    """Cut re-encoded tiles in two processes at once that share nothing but the machine."""
+    first, second = cores_of(2)
+    run = partial(run_job, "ours", "half", slide, corners)
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda core: run(cores=[core]), (first, second)))
+
+
+def cores_of(count: int) -> list[int]:
+    """Return the first cores that there are."""
+    return sorted(os.sched_getaffinity(0))[:count]
 
 
 # --------------------------------------------------------------------------------------- checks
@@ -247,8 +268,11 @@ def measure(asked: argparse.Namespace) -> Figures:
         peers: dict[str, list[float]] = {}
         for _ in range(rounds):
             for job, resolution, cores in ORDER:
-                figures = run_job(job, resolution, slide, plans[resolution], cores=cores)
+                pinned = cores_of(cores)
+                figures = run_job(job, resolution, slide, plans[resolution], cores=pinned)
                 runs.setdefault(f"{job} {resolution} {cores}", []).append(figures)
+            if len(cores_of(2)) == 2:
+                runs.setdefault(APART, []).extend(one_on_each_core(slide, plans["half"]))
             whole += [run_ours(NATIVE, slide)["wall_s"] for _ in range(3)]  # two seconds each
             for peer in FASTEST:
                 if found := run_peer(peer, HALF, slide, asked):
@@ -265,6 +289,7 @@ def measure(asked: argparse.Namespace) -> Figures:
 
 NATIVE = Job(tile_px=TILE, mpp=BASE_MPP, cores=1)
 HALF = Job(tile_px=TILE, mpp=2 * BASE_MPP, cores=1)
+APART = "ours half, one on each core"
 ORDER = [
     *(("raw", resolution, 1) for resolution in RESOLUTIONS),
     ("limit", "native", 1),
@@ -295,6 +320,9 @@ def compare(
         "half_vs_best_peer": round(min(seconds.values()) / half_s, 2) if seconds else None,
         "any_mpp_vs_raw": ratio("raw any 1", "ours any 1", "cpu_s"),
         "workers2": ratio("ours half 1", "ours half 2", "wall_s"),
+        "workers2_limit": round(2 * ratio("ours half 1", APART, "wall_s"), 2)
+        if APART in runs
+        else None,
         "peak_rss_mb": round(max(median(job, "peak_rss_mb") for job in runs if "ours" in job)),
         "plan_s": round(median("ours native 1", "plan_s"), 3),
         "peers_half_tiles_s": {name: round(1 / s, 1) for name, s in seconds.items()},
