@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import as_users_have
 from benchmarks.telling import options, tell
 
 
@@ -24,6 +25,7 @@ def demo(folder: Path) -> tuple[float, str]:
         [sys.executable, "-m", "wsi_vit", "demo", "--out", str(folder)],
         capture_output=True,
         text=True,
+        env=as_users_have(),
         check=False,
     )
     if done.returncode:
