@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 _BRIGHT, _GREY = 170, 30
 _USUAL = 245.0
@@ -23,8 +22,8 @@ def glass_colour(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     if len(bright) < 0.005 * len(flat):
         return np.full(3, _USUAL, np.float32)
     counts = np.stack([np.bincount(bright[:, i], minlength=256) for i in range(3)])
-    smooth = ndimage.uniform_filter1d(counts.astype(np.float64), 5, axis=1, mode="constant")
-    return smooth.argmax(axis=1).astype(np.float32)
+    smooth = [np.convolve(levels, np.ones(5), mode="same") for levels in counts]
+    return np.argmax(smooth, axis=1).astype(np.float32)
 
 
 def density_planes(
