@@ -6,6 +6,7 @@ is told, whatever that was, so any other status means that the process was lost.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_entrypoint
 
-from flows.progress import OVERHEARD
+from flows.progress import PROGRESS, overheard
 from wsi_vit.section import Section
 from wsi_vit.tracking.journal import Journal
 
@@ -48,9 +49,9 @@ def main(arguments: list[str]) -> int:
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(UUID(run))
     journal = Journal(Path(path))
-    OVERHEARD.set(journal)
     flow: Any = load_flow_from_entrypoint(entrypoint)
-    state: Any = run_flow(flow, flow_run=flow_run, return_type="state")
+    with overheard(partial(journal.append, PROGRESS)):
+        state: Any = run_flow(flow, flow_run=flow_run, return_type="state")
     journal.append(ENDED, End.of(state))
     return 0
 

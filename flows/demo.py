@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,12 @@ def run_demo(out: Path) -> Path:
     """
     _use_embedded_servers(out)
     clock = _Clock()
-    with clock.stage("slides"):
-        cohort = _cohort(out / "cohort")
+    with ThreadPoolExecutor(1, thread_name_prefix="server") as aside:
+        server = aside.submit(_start_server)
+        with clock.stage("slides"):
+            cohort = _cohort(out / "cohort")
+        with clock.stage("server"):
+            server.result()
     trained: list[dict[str, Any]] = []
     for recipe in RECIPES:
         with clock.stage(recipe):
@@ -83,6 +88,14 @@ def _use_embedded_servers(out: Path) -> None:
     )
 
 
+def _start_server() -> None:
+    """Let Prefect start the server that it embeds; it ends with this process."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.hello().raise_for_status()
+
+
 def _cohort(folder: Path) -> Path:
     from wsi_vit.slides.synthetic import synthesise_cohort
     from wsi_vit.slides.synthetic.settings import SyntheticSection
@@ -98,11 +111,16 @@ def _cohort(folder: Path) -> Path:
 
 def _train(recipe: str, cohort: Path) -> dict[str, Any]:
     from flows.parameters import TrainParameters
+    from flows.progress import overheard
     from flows.train_wsi import train_wsi
 
     step = f"{RECIPES.index(recipe) + 2}/4"
     console.say(f"[bold]{step}[/bold]  flow train-wsi, recipe {recipe} ...")
-    result: Any = train_wsi(TrainParameters(recipe=recipe, cohort=cohort))
+    with (
+        console.progress_bars() as show,
+        overheard(lambda step: show(step.what, step.done, step.total)),
+    ):
+        result: Any = train_wsi(TrainParameters(recipe=recipe, cohort=cohort))
     for stage in result["reused"]:
         _skipped(f"{recipe}, {stage}", result["run"])
     console.say(f"     {result['sentence']}")

@@ -1,5 +1,7 @@
 """How far a stage is: a bar in the run's page, and a line for whoever started this run."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import cast
 from uuid import UUID
@@ -11,13 +13,11 @@ from prefect.logging import get_run_logger
 from flows.artifacts import slug
 from wsi_vit.pipeline import Progress
 from wsi_vit.section import Section
-from wsi_vit.tracking.journal import Journal
 
 PROGRESS = "progress"
 """The kind of a journal's record that holds a `Step`."""
 
-OVERHEARD: ContextVar[Journal | None] = ContextVar("OVERHEARD", default=None)
-"""Where a run that another one started says how far it is."""
+_LISTENER: ContextVar["Listener | None"] = ContextVar("_LISTENER", default=None)
 
 
 class Step(Section):
@@ -31,6 +31,20 @@ class Step(Section):
     def percent(self) -> float:
         """Share that is done, 0 to 100."""
         return 100.0 * self.done / max(self.total, 1)
+
+
+Listener = Callable[[Step], None]
+"""Whoever started a run and wants to hear how far it is."""
+
+
+@contextmanager
+def overheard(by: Listener) -> Generator[None]:
+    """Let somebody hear how far the stages are that begin meanwhile."""
+    token = _LISTENER.set(by)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
 
 
 class Bar:
@@ -50,17 +64,17 @@ class Bar:
 
 def progress_of(stage: str) -> Progress:
     """Return a callback that moves a bar in the run's page, by whole percents."""
-    bar, journal, shown = Bar(stage), OVERHEARD.get(), 0.0
+    bar, listener, shown = Bar(stage), _LISTENER.get(), 0.0
 
     def report(what: str, done: int, total: int) -> None:
-        """Show it in the page and to whoever overhears, unless it moves by less than a percent."""
+        """Show it in the page and to whoever listens, unless it moves by less than a percent."""
         nonlocal shown
         step = Step(what=what, done=done, total=total)
         if step.percent - shown < 1 and done != total:
             return
         shown = step.percent
         bar.show(step)
-        if journal is not None:
-            journal.append(PROGRESS, step)
+        if listener is not None:
+            listener(step)
 
     return report
