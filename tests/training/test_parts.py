@@ -208,11 +208,21 @@ def test_auto_means_the_same_step_on_every_machine() -> None:
 def test_more_processes_than_processors_are_never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(6)))
 
-    assert section(workers="auto").reading_processes == 3
-    assert section(workers=2).reading_processes == 2
-    assert section(workers=64).reading_processes == 6
-    assert section(workers=0).reading_processes == 0
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
-    assert section(workers="auto").reading_processes == 1
+    for device in ("cpu", "cuda"):
+        assert section(workers="auto").reading_processes(device) == 3
+        assert section(workers=2).reading_processes(device) == 2
+        assert section(workers=64).reading_processes(device) == 6
+        assert section(workers=0).reading_processes(device) == 0
     with pytest.raises(ValidationError, match="a number from 0, or auto"):
         section(workers=-1)
+
+
+@pytest.mark.parametrize("processors", [1, 2])
+def test_none_reads_beside_two_processors_that_learn(
+    processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(processors)))
+
+    assert section(workers="auto").reading_processes("cpu") == 0
+    assert section(workers="auto").reading_processes("cuda") == 1
+    assert section(workers=1).reading_processes("cpu") == 1

@@ -75,7 +75,7 @@ def learn(
         )
     engine = Engine(model, training, augmentation)
     identity = fingerprint(model, train, validation, training, augmentation)
-    workers = training.reading_processes
+    workers = training.reading_processes(engine.device.type)
     with (
         repeatable(engine.device),
         stop_on_sigterm() as request,

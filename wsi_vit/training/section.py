@@ -81,8 +81,8 @@ class TrainingSection(Section):
     """Stop after so many epochs without a better one."""
     seed: int = Field(default=0, ge=0)
     workers: int | Literal["auto"] = "auto"
-    """Processes that read and decode ahead; `auto` is half the processors, at most eight; 0 reads
-    in between. What is learnt is the same."""
+    """Processes that read and decode ahead; `auto` is half the processors, at most eight, and none
+    where two processors or one learn themselves; 0 reads in between. What is learnt is the same."""
     reading: Reading = "random"
     """In which order an epoch shows the images. `random`: any of them after any other. `streaming`:
     in short stretches as they lie in their files, some dozens mixed at a time; for slides that are
@@ -111,12 +111,17 @@ class TrainingSection(Section):
             carried_out |= {"compile", "recompute"}
         return self.model_dump(mode="json", exclude=carried_out)
 
-    @property
-    def reading_processes(self) -> int:
-        """Processes that read ahead on this machine, never more than it has processors."""
+    def reading_processes(self, device: str) -> int:
+        """Return how many processes read ahead for a `cuda` or `cpu` of this machine.
+
+        Never more than it has processors. Where two of them at most learn themselves, none reads
+        beside them: whatever takes one for a moment lets the other wait for it.
+        """
         processors = len(os.sched_getaffinity(0))
         if self.workers != "auto":
             return min(self.workers, processors)
+        if device == "cpu" and processors <= 2:
+            return 0
         return max(1, min(_MOST_WORKERS, processors // 2))
 
     @property
