@@ -24,7 +24,7 @@ demo: setup  ## the main job, end to end, offline, on a synthetic colorectal coh
 	$(BIN)/wsi-vit demo
 
 test: setup  ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest
 
 check: setup  ## format, lint, types, house rules
 	$(BIN)/ruff format --check .

@@ -36,14 +36,12 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares fixtures; skip what reads real files that are not at hand."""
-    flows = Path(__file__).parent / "flows"
+    """Skip the tests on real files where those are not at hand, with the reason."""
+    if REAL_DATA.is_dir():
+        return
     skip = pytest.mark.skip(reason=f"no real files at {REAL_DATA}; set WSI_VIT_REAL_DATA")
     for item in items:
-        # One process a file; all of the flows' share one stack of servers.
-        shared = flows if item.path.is_relative_to(flows) else item.path
-        item.add_marker(pytest.mark.xdist_group(str(shared)))
-        if "real" in item.keywords and not REAL_DATA.is_dir():
+        if "real" in item.keywords:
             item.add_marker(skip)
 
 
