@@ -33,7 +33,7 @@ class Step(Section):
         return 100.0 * self.done / max(self.total, 1)
 
 
-Listener = Callable[[Step], None]
+Listener = Callable[[Step], object]
 """Whoever started a run and wants to hear how far it is."""
 
 
