@@ -27,7 +27,7 @@ from wsi_vit.store import Artefact, DigestCache, Shape, Store
 
 _log = logging.getLogger(__name__)
 
-VERSION = 5
+VERSION = 6
 _CUT = 8
 """Tiles that a thread cuts at a time."""
 _COPIED = 256

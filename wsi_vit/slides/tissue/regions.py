@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-Whole = NDArray[np.int64]
+_Indices = NDArray[np.int64]
 
 
 def fill_holes(mask: NDArray[np.bool_], most_cells: float) -> NDArray[np.bool_]:
@@ -58,11 +58,11 @@ class _Parts:
     """The connected parts of a mask, as runs of cells within a row."""
 
     shape: tuple[int, int]
-    starts: Whole
+    starts: _Indices
     """Where each run starts, in rows of one cell more than there are columns."""
-    ends: Whole
+    ends: _Indices
     """The cell after its last one."""
-    part_of: Whole
+    part_of: _Indices
     """Which part each run belongs to, from 0."""
 
     @classmethod
@@ -81,7 +81,7 @@ class _Parts:
         return cls((rows, columns), starts, ends, _joined(len(starts), above, below))
 
     @property
-    def cells(self) -> Whole:
+    def cells(self) -> _Indices:
         """Count the cells of each part."""
         return np.bincount(self.part_of, weights=self.ends - self.starts).astype(np.int64)
 
@@ -105,7 +105,7 @@ class _Parts:
         return inside.reshape(rows, columns + 1)[:, :-1].copy()
 
 
-def _joined(count: int, ones: Whole, others: Whole) -> Whole:
+def _joined(count: int, ones: _Indices, others: _Indices) -> _Indices:
     """Number the connected parts of a graph of `count` nodes, (count,), from 0.
 
     Every round hooks a root to the smallest one beside it and then lets all nodes point to their
