@@ -122,6 +122,15 @@ class ModelContract:
         model.eval()
         assert torch.equal(model(batch), model.loss(batch))
 
+    def test_loss_and_scores_come_from_one_forward_pass(self, model: Any, batch: Batch) -> None:
+        answer, passes = model.eval().answer, []
+        model.answer = lambda images: passes.append(1) or answer(images)
+        with torch.no_grad():
+            loss, scores = model.loss_and_scores(batch)
+            assert len(passes) == 1
+            assert torch.equal(loss, model.loss(batch))
+            assert torch.equal(scores, model.scores(batch["images"]))
+
     def test_a_batch_of_one_can_be_learned_from(self, model: Any) -> None:
         assert model.train().loss(model.collate(made_up_examples(model, count=1))).isfinite()
 

@@ -98,6 +98,9 @@ class ColourModel(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         raise NotImplementedError
 
+    def loss_and_scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
     def backbone_parameters(self) -> Iterable[nn.Parameter]:
         return ()
 

@@ -81,6 +81,9 @@ class Small(nn.Module):
     def scores(self, images: Tensor) -> Tensor:
         return self.logits(images).float().softmax(dim=1)
 
+    def loss_and_scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.loss(batch), self.scores(batch["images"])
+
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         return self.backbone.parameters()
 

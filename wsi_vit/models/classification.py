@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from wsi_vit.labels import LabelMap
 from wsi_vit.models.checkpoint import read_json
-from wsi_vit.models.model import Batch
 from wsi_vit.models.tuned import TunedModel
 from wsi_vit.models.vit.transformer import cross_entropy
 
@@ -22,22 +21,25 @@ class ImageClassifier(TunedModel):
     section: Any
     """An `ImageSection`; each kind says which."""
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy of a batch; examples with target 255 are left out.
+    def answer(self, images: Tensor) -> Tensor:
+        """Return logits (B, classes) of uint8 images (B, 3, H, W)."""
+        return self.logits(images)
+
+    def loss_of(self, answer: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits; examples with target 255 are left out.
 
         A batch with no known target has loss 0 and no gradient.
         """
         return cross_entropy(
-            self.logits(batch["images"]).float(),
-            self._targets(batch["targets"]),
+            answer.float(),
+            self._targets(targets),
             class_weights=self._class_weights,
             smoothing=self.section.label_smoothing,
         )
 
-    @torch.no_grad()
-    def scores(self, images: Tensor) -> Tensor:
-        """Return class probabilities of uint8 images (B, 3, H, W): (B, classes) float32."""
-        return self.logits(images).float().softmax(-1)
+    def scores_of(self, answer: Tensor, images: Tensor) -> Tensor:  # noqa: ARG002
+        """Return class probabilities (B, classes), float32."""
+        return answer.float().softmax(-1)
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:

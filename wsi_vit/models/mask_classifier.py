@@ -22,7 +22,6 @@ from wsi_vit.models.criterion import (
     cross_entropy_costs,
     focal_costs,
 )
-from wsi_vit.models.model import Batch
 from wsi_vit.models.network import NetworkModel
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.sections import MaskSection
@@ -51,29 +50,31 @@ class MaskClassifier(NetworkModel):
         super().__init__(network, section=section, labels=labels, preprocessing=preprocessing)
         self.criterion = criterion_of(network.config)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def answer(self, images: Tensor) -> list[Prediction]:
+        """Return what the layers say of uint8 images (B, 3, H, W), the last first."""
+        return self._predict(self._pixels(images))
+
+    def loss_of(self, answer: list[Prediction], targets: Tensor) -> Tensor:
         """Return the mean loss of a batch; pixels with id 255 are left out (see `criterion`).
 
         Where the loss looks at sampled points, they differ from call to call in training, and are
         the same each time in evaluation.
         """
-        layers = self._predict(self._pixels(batch["images"]))
         truth = segments_of(
-            self._targets(batch["targets"]),
+            self._targets(targets),
             self.section.targets,
             classes=len(self.labels),
             background=self.labels.background_id,
         )
         with torch.autocast(truth.maps.device.type, enabled=False):
-            return self.criterion(layers, truth, self._class_weights, generator=self._generator())
+            return self.criterion(answer, truth, self._class_weights, generator=self._generator())
 
-    @torch.no_grad()
-    def scores(self, images: Tensor) -> Tensor:
-        """Return class scores of uint8 images (B, 3, H, W): (B, classes, H, W) float32.
+    def scores_of(self, answer: list[Prediction], images: Tensor) -> Tensor:
+        """Return class scores (B, classes, H, W), float32, at the size of the images.
 
         They sum to 1 over classes; their argmax is transformers' semantic map.
         """
-        last = self._predict(self._pixels(images))[0]
+        last = answer[0]
         with torch.autocast(last.masks.device.type, enabled=False):
             return _scores(Prediction(*(part.float() for part in last)), images.shape[-2:])
 

@@ -62,6 +62,10 @@ class Model(Protocol):
         """
         ...
 
+    def loss_and_scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what `loss` and `scores` return of a batch, from one forward pass."""
+        ...
+
     def parameters(self) -> Iterator[Parameter]:
         """Return what the optimiser may change."""
         ...

@@ -19,7 +19,6 @@ from wsi_vit.errors import ModelError
 from wsi_vit.labels import IGNORE_ID, LabelMap
 from wsi_vit.models.attended import Attended, LearnedTokens
 from wsi_vit.models.classification import same_names
-from wsi_vit.models.model import Batch
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.sections import MultiLabelSection
 from wsi_vit.models.tuned import TunedModel
@@ -154,26 +153,29 @@ class MultiLabel(TunedModel, EncodedModel):
             )
         self.network.thresholds.copy_(torch.tensor(thresholds))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def answer(self, images: Tensor) -> Tensor:
+        """Return logits (B, labels) of uint8 images (B, 3, H, W)."""
+        return self.logits(images)
+
+    def loss_of(self, answer: Tensor, targets: Tensor) -> Tensor:
         """Return the mean binary cross-entropy over the labels of a batch that are known.
 
         A label's positives count as its weight says. A batch with none known has loss 0 and no
         gradient.
         """
-        targets = self._targets(batch["targets"])
+        targets = self._targets(targets)
         known = targets != IGNORE_ID
         each = F.binary_cross_entropy_with_logits(
-            self.logits(batch["images"]).float(),
+            answer.float(),
             targets.clamp(max=1).float(),
             pos_weight=self._class_weights,
             reduction="none",
         )
         return (each * known).sum() / known.sum().clamp(min=1)
 
-    @torch.no_grad()
-    def scores(self, images: Tensor) -> Tensor:
+    def scores_of(self, answer: Tensor, images: Tensor) -> Tensor:  # noqa: ARG002
         """Return how sure it is of each label, float32 (B, labels), each by itself from 0 to 1."""
-        return self.logits(images).float().sigmoid()
+        return answer.float().sigmoid()
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, labels) of uint8 images (B, 3, H, W)."""

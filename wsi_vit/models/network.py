@@ -109,13 +109,32 @@ class NetworkModel(nn.Module):
         """Return the loss of a batch."""
         return self.loss(batch)
 
-    @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch, a scalar."""
+        """Return the mean loss of a batch, a scalar; `loss_of` says which."""
+        return self.loss_of(self.answer(batch["images"]), batch["targets"])
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """Return float32 scores of uint8 images (B, 3, H, W); `scores_of` says which."""
+        return self.scores_of(self.answer(images), images)
+
+    @torch.no_grad()
+    def loss_and_scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what `loss` and `scores` return of a batch, from one forward pass."""
+        answer = self.answer(batch["images"])
+        return self.loss_of(answer, batch["targets"]), self.scores_of(answer, batch["images"])
 
     @abstractmethod
-    def scores(self, images: Tensor) -> Tensor:
-        """Return float32 scores of uint8 images (B, 3, H, W), as `Model` says."""
+    def answer(self, images: Tensor) -> Any:
+        """Return what the network says of uint8 images (B, 3, H, W), in its own form."""
+
+    @abstractmethod
+    def loss_of(self, answer: Any, targets: Tensor) -> Tensor:
+        """Return the mean loss of an answer, a scalar; targets as in `Batch`."""
+
+    @abstractmethod
+    def scores_of(self, answer: Any, images: Tensor) -> Tensor:
+        """Return the float32 scores that an answer gives to the images it is about."""
 
     def weigh_classes(self, weights: Tensor | None) -> None:
         """Weigh classes in the loss, (classes,) float; None weighs all alike.

@@ -1,6 +1,5 @@
 """One pass over the validation split: its mean loss, its counts, and the metric that selects."""
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from typing import Protocol
@@ -58,11 +57,11 @@ def validate(
             before_batch()
             with pace.working(), torch.no_grad(), precision():
                 batch = to_device(loaded.batch, device)
-                loss = model.loss(batch).item()
-                tally.add(model.scores(batch["images"]), loaded.batch["targets"])
-            if not math.isfinite(loss):
-                raise _not_finite(loss, loaded)
-            loss_sum += loss * len(loaded.keys)
+                loss, scores = model.loss_and_scores(batch)
+                tally.add(scores, loaded.batch["targets"])
+            if not loss.isfinite():
+                raise _not_finite(loss.item(), loaded)
+            loss_sum += loss.item() * len(loaded.keys)
     return tally.summary(loss=loss_sum / len(judges), model=model)
 
 

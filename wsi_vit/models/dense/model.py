@@ -6,11 +6,9 @@ coarser than the image, which is enlarged to it before the softmax.
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows)
 from torch import Tensor
 
-from wsi_vit.models.model import Batch
 from wsi_vit.models.network import NetworkModel
 from wsi_vit.models.vit.transformer import cross_entropy
 
@@ -21,24 +19,27 @@ class DenseModel(NetworkModel):
     section: Any
     """A `DenseSection`; each kind says which."""
 
-    def loss(self, batch: Batch) -> Tensor:
+    def answer(self, images: Tensor) -> Tensor:
+        """Return logits as the network gives them of uint8 images (B, 3, H, W)."""
+        return self.maps(self._pixels(images))
+
+    def loss_of(self, answer: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy over the pixels of a batch; those with id 255 are left out.
 
         A class's pixels count as its weight says. A batch with no known pixel has loss 0 and no
         gradient.
         """
-        targets = self._targets(batch["targets"])
-        logits = enlarged(self.maps(self._pixels(batch["images"])), *targets.shape[1:])
+        targets = self._targets(targets)
+        logits = enlarged(answer, *targets.shape[1:])
         return cross_entropy(logits, targets, class_weights=self._class_weights, smoothing=0.0)
 
-    @torch.no_grad()
-    def scores(self, images: Tensor) -> Tensor:
-        """Return class probabilities of uint8 images (B, 3, H, W): (B, classes, H, W) float32."""
-        return self.logits(images).softmax(1)
+    def scores_of(self, answer: Tensor, images: Tensor) -> Tensor:
+        """Return class probabilities (B, classes, H, W), float32, at the size of the images."""
+        return enlarged(answer, *images.shape[-2:]).softmax(1)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, classes, H, W), float32, of uint8 images (B, 3, H, W)."""
-        return enlarged(self.maps(self._pixels(images)), *images.shape[-2:])
+        return enlarged(self.answer(images), *images.shape[-2:])
 
     def maps(self, pixels: Tensor) -> Tensor:
         """Return logits as the network gives them, (B, classes, rows, columns).

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from wsi_vit.errors import ModelError
 from wsi_vit.labels import LabelMap
-from wsi_vit.models.model import Batch
 from wsi_vit.models.pixels import refuse_odd_images
 from wsi_vit.models.preprocessing import Preprocessing
 from wsi_vit.models.pretraining.autoencoder import (
@@ -108,19 +107,26 @@ class Mae(EncodedModel):
         """Return the encoder of a model that was saved; its decoder is loaded as a head is."""
         return _filled(section, folder, labels)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def answer(self, images: Tensor) -> Tensor:
+        """Return the squared error of normalised hidden patches of uint8 images (B, 3, H, W)."""
+        return self._error(self._pixels(images), self._hidden(images))
+
+    def loss_of(self, answer: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         """Return the mean squared error of normalised hidden patches, a scalar.
 
         In training another part of each image is hidden each time; in evaluation what is hidden
         follows from the image's pixels, so that a loss is the same every time.
         """
-        images = batch["images"]
-        return self._error(self._pixels(images), self._hidden(images)).mean()
+        return answer.mean()
 
     @torch.no_grad()
     def scores(self, images: Tensor) -> Tensor:
         """Return (B, classes) float32, all alike: it tells no classes apart."""
         refuse_odd_images(images)
+        return self.scores_of(None, images)
+
+    def scores_of(self, answer: Tensor | None, images: Tensor) -> Tensor:  # noqa: ARG002
+        """Return (B, classes) float32, all alike, whatever the answer."""
         return self._mean.new_full((len(images), len(self.labels)), 1 / len(self.labels))
 
     @torch.no_grad()
