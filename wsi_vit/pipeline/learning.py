@@ -28,6 +28,7 @@ from wsi_vit.store import digest_of, file_digest, read_manifest
 from wsi_vit.tracking.background import BackgroundSync
 from wsi_vit.tracking.journal import EPOCH, FAILED, FINISHED, STEP
 from wsi_vit.tracking.registry import resolve_folder
+from wsi_vit.training.allocation import keep_freed_memory
 from wsi_vit.training.checkpoints import load_best
 from wsi_vit.training.gpu_lock import visible_card
 from wsi_vit.training.loop import learn
@@ -148,6 +149,7 @@ def device_of(settings: Settings) -> str:
 
 
 def _learn(place: RunPlace, recipe: Recipe, data: TrainingSet, progress: Progress) -> None:
+    keep_freed_memory()
     seed_everything(recipe.training.seed, "first weights")
     model = build_model(recipe.model, recipe.labels, recipe.task)
     learns = Learns(parameters=model.parameter_count, trained=model.trained_count)
