@@ -117,7 +117,8 @@ class DatasetExamples:
         Of several labels 1 for each that is present; last, how many are not known.
         """
         counts = self._sidecar["counts"].combine_chunks()
-        return counts.flatten().to_numpy().reshape(len(counts), -1)[self.rows]
+        # to_numpy would import pandas.
+        return np.from_dlpack(counts.flatten()).reshape(len(counts), -1)[self.rows]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -163,7 +164,10 @@ class DatasetExamples:
         return image if stain is None else stain.apply(image)
 
     def _words(self, table: pa.Table, column: str) -> tuple[str, ...]:
-        return tuple(table[column].take(pa.array(self.rows)).to_pylist())
+        rows = np.ascontiguousarray(self.rows, np.int64)
+        # From its buffer: making it of objects would import pandas, half a second a process.
+        chosen = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
+        return tuple(table[column].take(chosen).to_pylist())
 
     @cached_property
     def _streams(self) -> tuple[pa.Table, ...]:
