@@ -23,8 +23,8 @@ setup: .venv/.ok  ## a virtual environment with everything pinned; a second call
 demo: setup  ## the main job, end to end, offline, on a synthetic colorectal cohort
 	$(BIN)/wsi-vit demo
 
-test: setup  ## the whole test suite
-	$(BIN)/python -m pytest
+test: setup  ## the whole test suite, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup  ## format, lint, types, house rules
 	$(BIN)/ruff format --check .
