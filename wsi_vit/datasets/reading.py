@@ -117,8 +117,8 @@ class DatasetExamples:
         Of several labels 1 for each that is present; last, how many are not known.
         """
         counts = self._sidecar["counts"].combine_chunks()
-        # to_numpy would import pandas.
-        return np.from_dlpack(counts.flatten()).reshape(len(counts), -1)[self.rows]
+        flat = np.from_dlpack(counts.flatten())  # to_numpy would import pandas
+        return flat.astype(np.int64, copy=False).reshape(len(counts), -1)[self.rows]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
