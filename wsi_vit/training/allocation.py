@@ -1,7 +1,8 @@
 """Memory that a training process gives back in every step only to be given it again.
 
 What is freed above a threshold goes back to the kernel, which must clear each page of it anew when
-the next step asks. glibc raises the threshold by itself, though not as far as tensors are large.
+the next step asks. glibc raises its threshold by itself, but only to the largest piece it has seen
+freed, and gives back all above twice that: less than what the tensors of a step come to.
 """
 
 import ctypes
