@@ -10,9 +10,8 @@ are found by their signs in all, random bytes in 89 %; bytes of another JPEG in 
 in 90 %; OpenSlide itself notices 48, 92 and 27 % of them.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,10 @@ from wsi_vit.slides.jpeg.pixels import decode_strictly
 from wsi_vit.slides.jpeg.stream import Opening, StreamError
 from wsi_vit.slides.quality.sharpness import sharpness
 from wsi_vit.slides.read_path import own_tiles
-from wsi_vit.slides.shard import PackedRows
+from wsi_vit.slides.shard import PackedRows, undecoded
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _SAMPLED = 256
 """One in so many tiles is decoded although nothing speaks against it."""
@@ -40,17 +42,20 @@ class DamageFoundError(Exception):
 class _Streams:
     """Some tiles as JPEG that stands alone, one after the other in one piece of memory."""
 
-    data: bytes
+    data: bytes | NDArray[np.uint8]
     openings: list[Opening | None]
     """How each begins; None where a tile cannot be kept, which is empty in `data`."""
     ends: NDArray[np.int64]
 
     @property
-    def starts(self) -> NDArray[np.int64]:
-        return np.concatenate([[0], self.ends[:-1]])
+    def scans(self) -> NDArray[np.int64]:
+        """Where the compressed pixels of each begin."""
+        starts = np.concatenate([[0], self.ends[:-1]])
+        return starts + [len(opening.standalone) if opening else 0 for opening in self.openings]
 
     def one(self, place: int) -> bytes:
-        return self.data[int(self.starts[place]) : int(self.ends[place])]
+        start = int(self.ends[place - 1]) if place else 0
+        return bytes(self.data[start : int(self.ends[place])])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +67,8 @@ class Copier:
     verify: Literal["sample", "every"]
     own: NDArray[np.int64]
     """Which stored tile each tile of the plan is, -1 where it leaves the slide."""
+    rest: "pyarrow.RecordBatch"
+    """What is written of the plan's tiles beside their pictures, see `undecoded`."""
     proved: set[Opening] = field(default_factory=set)
     """Headers under which a tile was decoded."""
 
@@ -89,10 +96,26 @@ class Copier:
 
     def _streams(self, wanted: range) -> _Streams:
         """Read the stored tiles."""
+        own = self.own[wanted.start : wanted.stop]
+        is_kept = (own >= 0) & self.cutter.are_tissue(wanted)
+        tiles, usual = self.cutter.slide.stored, self.level.usual
+        if tiles is not None and usual is not None and is_kept.all():
+            spliced = tiles.spliced(self.level, own, usual)
+            if spliced is not None:
+                return _Streams(spliced[0], [usual] * len(own), spliced[1])
+        found: list[memoryview | None] = [None] * len(own)
+        if tiles is not None and is_kept.any():
+            kept = np.flatnonzero(is_kept)
+            for place, raw in zip(kept, tiles.raws(self.level, own[kept]), strict=True):
+                found[place] = raw
+        return self._joined(found)
+
+    def _joined(self, raws: list[memoryview | None]) -> _Streams:
+        """Make tiles stand alone that open each in its own way; None is not to be kept."""
         parts: list[bytes | memoryview] = []
         openings: list[Opening | None] = []
         sizes: list[int] = []
-        for raw in self._stored(wanted):
+        for raw in raws:
             opening = None if raw is None else self._opening(raw)
             openings.append(opening)
             if opening is None or raw is None:
@@ -102,17 +125,6 @@ class Copier:
             parts += (opening.standalone, body)
             sizes.append(len(opening.standalone) + len(body))
         return _Streams(b"".join(parts), openings, np.cumsum(sizes, dtype=np.int64))
-
-    def _stored(self, wanted: range) -> list[memoryview | None]:
-        """Return the bytes of tiles as they lie in the slide; None where one is not to be kept."""
-        tiles = self.cutter.slide.stored
-        own = self.own[wanted.start : wanted.stop]
-        kept = np.flatnonzero((own >= 0) & self.cutter.are_tissue(wanted))
-        found: list[memoryview | None] = [None] * len(wanted)
-        if tiles is not None and len(kept):
-            for place, raw in zip(kept, tiles.raws(self.level, own[kept]), strict=True):
-                found[place] = raw
-        return found
 
     def _opening(self, raw: memoryview) -> Opening | None:
         """Return how a tile opens, None where it cannot be kept."""
@@ -137,17 +149,15 @@ class Copier:
                 self._notice()
                 streams.openings[place] = None
 
-    def _to_prove(self, wanted: range, streams: _Streams) -> Iterator[int]:
-        heads = [len(opening.standalone) if opening else 0 for opening in streams.openings]
-        doubts = doubtful(streams.data, streams.starts + heads, streams.ends).tolist()
-        fresh = set(streams.openings) - self.proved
-        for place, opening in enumerate(streams.openings):
-            if opening is None:
-                continue
-            is_sampled = self.verify == "every" or wanted[place] % _SAMPLED == 0
-            if is_sampled or doubts[place] or opening in fresh:
-                fresh.discard(opening)
-                yield place
+    def _to_prove(self, wanted: range, streams: _Streams) -> list[int]:
+        """Return which tiles are to be decoded, by their places: of new headers, the first."""
+        numbers = np.arange(wanted.start, wanted.stop)
+        is_doubted = doubtful(streams.data, streams.scans, streams.ends)
+        is_sampled = (numbers % _SAMPLED == 0) | (self.verify == "every")
+        new = set(streams.openings) - self.proved
+        places = {*np.flatnonzero(is_doubted | is_sampled).tolist()}
+        places |= {streams.openings.index(opening) for opening in new}
+        return sorted(place for place in places if streams.openings[place])
 
     def _decoded(self, streams: _Streams, place: int, factor: int) -> NDArray[np.uint8]:
         opening, name = streams.openings[place], self.cutter.slide.path.name
@@ -156,20 +166,10 @@ class Copier:
 
     def _packed(self, wanted: range, streams: _Streams) -> Chunk:
         """Return tiles that are all kept as one piece."""
-        plan = self.cutter.plan
-        span = slice(wanted.start, wanted.stop)
-        regions = plan.regions[span]
-        rows = PackedRows(
-            images=streams.data,
-            ends=streams.ends.astype(np.int32),
-            slide_id=self.cutter.slide_id,
-            x=np.array([region.x for region in regions]),
-            y=np.array([region.y for region in regions]),
-            mpp=self.cutter.mpp,
-            tissue=plan.tissue[span].astype(np.float32),
-            measures=plan.measures[span],
-        )
-        return Chunk([rows], Tally(kept=list(regions), copied=len(regions)))
+        rest = self.rest.slice(wanted.start, len(wanted))
+        rows = PackedRows(images=streams.data, ends=streams.ends, rest=rest)
+        kept = list(self.cutter.plan.regions[wanted.start : wanted.stop])
+        return Chunk([rows], Tally(kept=kept, copied=len(kept)))
 
     def _add(self, chunk: Chunk, number: int, streams: _Streams, place: int) -> None:
         """Add one tile as a row, unless it is measured and found blurred or damaged."""
@@ -194,4 +194,11 @@ def copier_of(cutter: Cutter, verify: Literal["sample", "every"]) -> Copier | No
     level = cutter.slide.stored_levels[plan.path.level]
     if plan.path.kind != "copied" or level is None:
         return None
-    return Copier(cutter, level, verify, own_tiles(plan.grid, plan.regions, level))
+    rest = undecoded(
+        cutter.slide_id,
+        corners=(np.array([r.x for r in plan.regions]), np.array([r.y for r in plan.regions])),
+        mpp=cutter.mpp,
+        tissue=plan.tissue.astype(np.float32),
+        measures=plan.measures,
+    )
+    return Copier(cutter, level, verify, own_tiles(plan.grid, plan.regions, level), rest)

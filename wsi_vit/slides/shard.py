@@ -81,16 +81,12 @@ class TileRow(Section):
 class PackedRows:
     """Tiles that were never decoded, as the columns they are written in: no object a tile."""
 
-    images: bytes
+    images: bytes | NDArray[np.uint8]
     """Encoded JPEG, one after the other."""
-    ends: NDArray[np.int32]
+    ends: NDArray[np.int64]
     """Where each image ends."""
-    slide_id: str
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    mpp: float
-    tissue: NDArray[np.float32]
-    measures: TileMeasures
+    rest: "pyarrow.RecordBatch"
+    """All columns but the pictures, see `undecoded`."""
 
 
 def shard_schema(store: StoreKind = "pixels") -> "pyarrow.Schema":
@@ -126,8 +122,8 @@ def write_shard(
     written = 0
     with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
         for piece in _gathered(pieces):
-            columns = _packed(piece) if isinstance(piece, PackedRows) else _listed(piece)
-            batch = _batch(schema, columns, shared)
+            is_packed = isinstance(piece, PackedRows)
+            batch = _whole(schema, piece) if is_packed else _listed(schema, piece, shared)
             stream.write_batch(batch)
             written += batch.num_rows
     return written
@@ -148,64 +144,88 @@ def _gathered(pieces: Iterable[TileRow | PackedRows]) -> Iterator[list[TileRow] 
         yield rows
 
 
-Joined = tuple[bytes, NDArray[np.int32]]
+def undecoded(
+    slide_id: str,
+    *,
+    corners: tuple[NDArray[np.float64], NDArray[np.float64]],
+    mpp: float,
+    tissue: NDArray[np.float32],
+    measures: TileMeasures,
+) -> "pyarrow.RecordBatch":
+    """Lay out all columns but the pictures of tiles that are never decoded.
+
+    Args:
+        slide_id: Of all of them.
+        corners: Their left and their top edges, in base pixels.
+        mpp: Of all of them.
+        tissue: Share of each that is tissue.
+        measures: Of each. Sharpness is null: who does not decode does not know it.
+    """
+    schema, name = shard_schema(), slide_id.encode()
+    values = schema.remove(schema.get_field_index("image"))
+    count = len(tissue)
+    numbers = {
+        "x": corners[0],
+        "y": corners[1],
+        "mpp": np.full(count, mpp),
+        "tissue": tissue,
+        "quality": np.full(count, np.nan),
+        **measures.columns(),
+    }
+    ids = name * count, len(name) * np.arange(1, count + 1)
+    return _columns(values, numbers, slide_ids=ids)
+
+
+Joined = tuple[bytes | NDArray[np.uint8], NDArray[np.int64]]
 """Items one after the other, and where each ends."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    images: Joined
-    slide_ids: list[str]
-    numbers: Mapping[str, ArrayLike]
+def _whole(schema: "pyarrow.Schema", rows: PackedRows) -> "pyarrow.RecordBatch":
+    """Lay pictures beside the other columns, over the bytes as they lie in memory."""
+    import pyarrow
+
+    images = _images((rows.images, rows.ends), schema.field("image").type)
+    return pyarrow.RecordBatch.from_arrays([images, *rows.rest.columns], schema=schema)
 
 
-def _listed(rows: list[TileRow]) -> _Columns:
+def _listed(
+    schema: "pyarrow.Schema", rows: list[TileRow], shared: Mapping[str, float]
+) -> "pyarrow.RecordBatch":
     numbers = {
         "x": [row.x for row in rows],
         "y": [row.y for row in rows],
         "mpp": [row.mpp for row in rows],
         "tissue": [row.tissue for row in rows],
         **{name: [_known(getattr(row, name)) for row in rows] for name in _MAYBE},
+        **{name: np.full(len(rows), value) for name, value in shared.items()},
     }
-    images = _joined([row.image for row in rows])
-    return _Columns(images, [row.slide_id for row in rows], numbers)
+    ids, images = _joined([row.slide_id.encode() for row in rows]), _joined([r.image for r in rows])
+    return _columns(schema, numbers, slide_ids=ids, images=images)
 
 
 def _known(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _packed(rows: PackedRows) -> _Columns:
-    """Return columns over the bytes as they lie in memory."""
-    count = len(rows.ends)
-    numbers = {
-        "x": rows.x,
-        "y": rows.y,
-        "mpp": np.full(count, rows.mpp),
-        "tissue": rows.tissue,
-        "quality": np.full(count, np.nan),
-        **rows.measures.columns(),
-    }
-    return _Columns((rows.images, rows.ends), [rows.slide_id] * count, numbers)
-
-
 def _joined(items: list[bytes]) -> Joined:
-    return b"".join(items), np.cumsum([len(item) for item in items]).astype(np.int32)
+    return b"".join(items), np.cumsum([len(item) for item in items])
 
 
-def _batch(
-    schema: "pyarrow.Schema", columns: _Columns, shared: Mapping[str, float]
+def _columns(
+    schema: "pyarrow.Schema",
+    numbers: Mapping[str, ArrayLike],
+    *,
+    slide_ids: Joined,
+    images: Joined | None = None,
 ) -> "pyarrow.RecordBatch":
     """Lay columns over buffers: what makes them of Python objects imports pandas, a second."""
     import pyarrow
 
-    count = len(columns.slide_ids)
-    numbers = {**columns.numbers, **{name: np.full(count, value) for name, value in shared.items()}}
     kinds = _VALUES | _SHARED
     made = {name: _numbers(np.asarray(values), kinds[name]) for name, values in numbers.items()}
-    made["slide_id"] = _items(_joined([n.encode() for n in columns.slide_ids]), pyarrow.string())
-    if "image" in schema.names:
-        made["image"] = _images(columns.images, schema.field("image").type)
+    made["slide_id"] = _items(slide_ids, pyarrow.string())
+    if images is not None and "image" in schema.names:
+        made["image"] = _images(images, schema.field("image").type)
     return pyarrow.RecordBatch.from_arrays([made[name] for name in schema.names], schema=schema)
 
 

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORD = 8
+_BLOCK = 1 << 20
+"""Bytes looked at together: memory does not grow with the streams."""
+
+Places = NDArray[np.int64]
 
 
-def doubtful(
-    streams: bytes, scans: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def doubtful(streams: bytes | NDArray[np.uint8], scans: Places, ends: Places) -> NDArray[np.bool_]:
     """Say which of some JPEG streams, one after the other, show a sign of damage.
 
     Args:
@@ -25,19 +27,42 @@ def doubtful(
     data = np.frombuffer(streams, np.uint8)
     if len(data) < _WORD:
         return np.ones(len(ends), np.bool_)
-    after = np.flatnonzero(data[:-1] == 0xFF) + 1
-    follow = data[after]
-    odd = after[(follow != 0) & ((follow < 0xD0) | (follow > 0xD7))]
+    markers, zeros = _signs(data)
+    odd = markers[(data[markers] < 0xD0) | (data[markers] > 0xD7)]
     count = np.searchsorted(odd, ends) - np.searchsorted(odd, scans)
     last = np.maximum(ends, 2)
     is_ended = (data[last - 2] == 0xFF) & (data[last - 1] == 0xD9)
-    return ~is_ended | (count != 1) | _holds_zeros(data, scans, ends)
+    holds_zeros = np.searchsorted(zeros, ends - _WORD + 1) > np.searchsorted(zeros, scans)
+    return ~is_ended | (count != 1) | holds_zeros
 
 
-def _holds_zeros(
-    data: NDArray[np.uint8], scans: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Say which hold eight zeros in a row, as far as they lie on a word: fifteen always do."""
-    whole = len(data) // _WORD * _WORD
-    words = np.flatnonzero(data[:whole].view(np.uint64) == 0) * _WORD
-    return np.searchsorted(words, ends - _WORD + 1) > np.searchsorted(words, scans)
+def _signs(data: NDArray[np.uint8]) -> tuple[Places, Places]:
+    """Return where the second bytes of markers lie, and where eight zeros in a row do.
+
+    A second byte is one that is not 0, behind 0xFF. Zeros are found as far as they lie on a word:
+    fifteen always do.
+    """
+    seconds, zeros = list[Places](), list[Places]()
+    room = np.empty(_BLOCK, np.uint8)
+    for first in range(0, len(data), _BLOCK):
+        block, after = data[first : first + _BLOCK], data[first + 1 : first + 1 + _BLOCK]
+        is_second, beyond = room[: len(after)], room[len(after) :]
+        np.equal(block[: len(after)], 0xFF, out=is_second.view(np.bool_))
+        np.minimum(is_second, after, out=is_second)  # 1 where the byte is 0xFF and the next not 0
+        beyond[:] = 0
+        seconds.append(first + 1 + _ones(room))
+        whole = block[: len(block) // _WORD * _WORD].view(np.uint64)
+        zeros.append(first + _WORD * np.flatnonzero(whole == 0))
+    return np.concatenate(seconds), np.concatenate(zeros)
+
+
+def _ones(data: NDArray[np.uint8]) -> Places:
+    """Return where the few ones among zeros are: by words first, which is an eighth of the looks.
+
+    Args:
+        data: Zeros and ones, whole words.
+    """
+    words = data.view(np.uint64)
+    kept = np.flatnonzero(words != 0)
+    ones = np.flatnonzero(words[kept].view(np.bool_))
+    return kept[ones // _WORD] * _WORD + ones % _WORD

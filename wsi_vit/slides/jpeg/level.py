@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from wsi_vit.slides.jpeg.stream import Colour, Opening, spoken_colour, standing_alone
 
-_HEADER = 4096
-"""Bytes in which a header is looked for that was seen before; scanners' are a sixth of it."""
 _MOST_OPENINGS = 64
 """Headers remembered a level; scanners write one."""
 
@@ -47,15 +45,19 @@ class StoredLevel:
         """Headers seen so far."""
         return {}
 
+    @property
+    def usual(self) -> Opening | None:
+        """How the first tile opened that was looked at: most do."""
+        return next(iter(self.openings.values()), None)
+
     def opening(self, stored: bytes | memoryview) -> Opening:
         """Return how a tile opens and must open.
 
         Raises:
             StreamError: It is no JPEG that can be kept as it is.
         """
-        head = bytes(stored[:_HEADER])
         for known in self.openings.values():
-            if head.startswith(known.stored):
+            if bytes(stored[: len(known.stored)]) == known.stored:
                 return known
         stored = bytes(stored)
         size = self.tile_width, self.tile_height

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ _COLOURS: dict[int, Colour] = {2: "RGB", 6: "YCbCr"}
 _PLAIN_VENDORS = frozenset({"aperio", "generic-tiff"})
 """Where OpenSlide shows a level exactly as the TIFF stores it: no gap, overlap or offset."""
 
+
+_RUN = 256
+"""Tiles that are read at once at most; systems take 1,024 pieces of memory, two a tile."""
 
 Extent = tuple[Path, int, int]
 """A file, where bytes of it begin, and how many there are."""
@@ -46,12 +50,45 @@ class StoredTiles:
         """
         file, found = self._opened(level.path), list[memoryview]()
         offsets, counts = level.offsets[indices], level.counts[indices]
-        breaks = np.flatnonzero(offsets[1:] != (offsets + counts)[:-1]) + 1
-        for begins, sizes in zip(np.split(offsets, breaks), np.split(counts, breaks), strict=True):
-            run = memoryview(os.pread(file, int(sizes.sum()), int(begins[0])))
+        for first, last in _runs(offsets, counts):
+            sizes = counts[first:last]
+            run = memoryview(os.pread(file, int(sizes.sum()), int(offsets[first])))
             ends = sizes.cumsum().tolist()
             found += [run[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)]
         return found
+
+    def spliced(
+        self, level: StoredLevel, indices: NDArray[np.int64], opening: Opening
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+        """Return tiles that all open alike, made to stand alone, one after the other.
+
+        The system puts each tile's compressed pixels where they belong, behind a header that lies
+        there already: nothing is copied twice.
+
+        Returns:
+            The bytes, and where each tile ends in them; None where one opens otherwise, or is not
+            stored whole.
+        """
+        skip, head = len(opening.stored), opening.standalone
+        offsets, counts = level.offsets[indices], level.counts[indices]
+        if counts.min() <= skip:
+            return None
+        ends = np.cumsum(counts + (len(head) - skip))
+        data, stored = np.empty(int(ends[-1]), np.uint8), np.empty(len(ends) * skip, np.uint8)
+        room, heads, places = memoryview(data), memoryview(stored), list[memoryview]()
+        start = 0
+        for number, end in enumerate(ends.tolist()):
+            body = start + len(head)
+            room[start:body] = head
+            places += (heads[number * skip : (number + 1) * skip], room[body:end])
+            start = end
+        file = self._opened(level.path)
+        for first, last in _runs(offsets, counts):
+            read = os.preadv(file, places[2 * first : 2 * last], int(offsets[first]))
+            if read != counts[first:last].sum():
+                return None
+        is_alike = (stored.reshape(-1, skip) == np.frombuffer(opening.stored, np.uint8)).all()
+        return (data, ends) if is_alike else None
 
     def standalone(self, level: StoredLevel, index: int) -> tuple[bytes, Opening]:
         """Return one tile as a JPEG that any decoder reads, and how it opens.
@@ -83,6 +120,14 @@ class StoredTiles:
                 if path not in self._files:
                     self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return self._files[path]
+
+
+def _runs(offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield first and last (not included) of tiles that lie one behind the other in the file."""
+    is_apart = offsets[1:] != (offsets + counts)[:-1]
+    is_apart[_RUN - 1 :: _RUN] = True
+    breaks = [0, *(np.flatnonzero(is_apart) + 1).tolist(), len(offsets)]
+    return pairwise(breaks)
 
 
 def stored_tiles(path: Path, reader: Reader) -> StoredTiles | None:

@@ -27,9 +27,12 @@ class StreamError(ValueError):
     """A JPEG stream that is not what is kept as it is; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Opening:
-    """The bytes before the compressed pixels, as stored and as they must read to stand alone."""
+    """The bytes before the compressed pixels, as stored and as they must read to stand alone.
+
+    Each is kept by its level, and told apart by being itself.
+    """
 
     stored: bytes
     standalone: bytes
