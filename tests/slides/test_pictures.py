@@ -224,9 +224,18 @@ def test_blur_takes_the_sharpness_and_light_does_not_matter() -> None:
     image = np.random.default_rng(0).integers(60, 180, (96, 96, 3), np.uint8)
     blurred = ndimage.gaussian_filter(image, (2, 2, 0))
 
-    assert sharpness(blurred) < sharpness(image) / 100
-    assert sharpness(image + np.uint8(50)) == pytest.approx(sharpness(image), rel=1e-3)
-    assert sharpness(np.full((32, 32, 3), 9, np.uint8)) == 0
+    sharp, unsharp, brighter = sharpness([image, blurred, image + np.uint8(50)])
+
+    assert unsharp < sharp / 100
+    assert brighter == pytest.approx(sharp, rel=1e-3)
+    assert sharpness([np.full((32, 32, 3), 9, np.uint8)]) == [0]
+
+
+def test_sharpness_of_several_images_is_that_of_each_and_a_line_has_none() -> None:
+    images = list(np.random.default_rng(0).integers(0, 256, (5, 64, 48, 4), np.uint8))
+
+    assert sharpness(images) == [sharpness([image])[0] for image in images]
+    assert sharpness([np.zeros((2, 64, 3), np.uint8)]) == [0]
 
 
 def test_jpeg_bytes_are_a_pure_function_of_pixels_in_any_layout() -> None:

@@ -3,7 +3,7 @@
 Every tile is searched for signs of damage. Those that show one, those whose header was not seen
 before, and one in 256 are decoded at an eighth, which reads all of their compressed pixels; the
 first that fails makes the whole slide be copied anew with every tile decoded so. What does not
-decode goes the way of all other tiles, through `Cutter.cut_one`, which tells what it is.
+decode goes the way of all other tiles, through `Cutter.cut_into`, which tells what it is.
 
 Measured on real tissue with 512 bytes of a tile replaced (of 180 tiles each): zeros and cut ends
 are found by their signs in all, random bytes in 89 %; bytes of another JPEG in 1 %, and by decoding
@@ -87,7 +87,7 @@ class Copier:
         chunk = Chunk()
         for place, number in enumerate(wanted):
             if streams.openings[place] is None:
-                self.cutter.cut_one(number, chunk)
+                self.cutter.cut_into(chunk, range(number, number + 1))
             else:
                 self._add(chunk, number, streams, place)
         if chunk.tally.invalid:
@@ -176,7 +176,7 @@ class Copier:
         sharp, least = None, self.cutter.section.quality.min_sharpness
         if least > 0:
             try:
-                sharp = sharpness(self._decoded(streams, place, 1))
+                (sharp,) = sharpness([self._decoded(streams, place, 1)])
             except SlideError as error:
                 self.cutter.add_invalid(number, error, chunk.tally)
                 return

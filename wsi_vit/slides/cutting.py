@@ -46,6 +46,13 @@ class Chunk:
     tally: Tally = field(default_factory=Tally)
 
 
+Seen = tuple[int, NDArray[np.uint8], float]
+"""A tile that was read: its number, its pixels, RGBX, and their sharpness."""
+
+_TOGETHER_PX = 1 << 18
+"""Pixels of tiles that are read before their sharpness is measured: they stay in the cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cutter:
     """Cuts the tiles of one slide."""
@@ -63,40 +70,45 @@ class Cutter:
     def cut(self, wanted: range) -> Chunk:
         """Read and encode tiles of the plan, by their numbers."""
         chunk = Chunk()
-        for number in wanted:
-            self.cut_one(number, chunk)
+        together = max(1, _TOGETHER_PX // self.section.grid.tile_px**2)
+        for first in range(wanted.start, wanted.stop, together):
+            self.cut_into(chunk, range(first, min(first + together, wanted.stop)))
         return chunk
 
-    def cut_one(self, number: int, chunk: Chunk) -> None:
-        """Read and encode one tile and add it to a chunk."""
-        seen = self.look(number, chunk.tally)
-        if seen is None:
-            return
-        image, sharp = seen
+    def cut_into(self, chunk: Chunk, wanted: range) -> None:
+        """Read and encode a few tiles and add them to a chunk."""
         section = self.section
-        stream = encode_jpeg(image, section.jpeg_quality, chroma=section.jpeg_chroma)
-        chunk.tally.kept.append(self.plan.regions[number])
-        chunk.pieces.append(self.row(number, stream, sharp))
+        for number, image, sharp in self.look(wanted, chunk.tally):
+            stream = encode_jpeg(image, section.jpeg_quality, chroma=section.jpeg_chroma)
+            chunk.tally.kept.append(self.plan.regions[number])
+            chunk.pieces.append(self.row(number, stream, sharp))
 
-    def look(self, number: int, tally: Tally) -> tuple[NDArray[np.uint8], float] | None:
-        """Read one tile; return its pixels, RGBX, and their sharpness, None where it is not kept.
+    def look(self, wanted: range, tally: Tally) -> list[Seen]:
+        """Read a few tiles; return those that are kept. Why others are not is counted."""
+        images: dict[int, NDArray[np.uint8]] = {}
+        for number in wanted:
+            image = self._read(number, tally)
+            if image is not None and self._shows_tissue(number, tally):
+                images[number] = image
+        if not images:
+            return []
+        seen = list(zip(images, images.values(), sharpness(list(images.values())), strict=True))
+        kept = [one for one in seen if one[2] >= self.section.quality.min_sharpness]
+        tally.blurred += len(seen) - len(kept)
+        return kept
 
-        Why it is not is counted.
-        """
+    def _read(self, number: int, tally: Tally) -> NDArray[np.uint8] | None:
         region, side = self.plan.regions[number], self.section.grid.tile_px
         try:
-            image = self.slide.read_rgbx(region, width_px=side, height_px=side)
+            return self.slide.read_rgbx(region, width_px=side, height_px=side)
         except SlideError as error:
             self.add_invalid(number, error, tally)
             return None
-        if not self.is_tissue(number):
-            tally.without_tissue += 1
-            return None
-        sharp = sharpness(image)
-        if sharp < self.section.quality.min_sharpness:
-            tally.blurred += 1
-            return None
-        return image, sharp
+
+    def _shows_tissue(self, number: int, tally: Tally) -> bool:
+        is_tissue = self.is_tissue(number)
+        tally.without_tissue += not is_tissue
+        return is_tissue
 
     def are_tissue(self, wanted: range) -> NDArray[np.bool_]:
         """Say which tiles show tissue enough; their overview may not have been readable."""
@@ -105,7 +117,8 @@ class Cutter:
 
     def is_tissue(self, number: int) -> bool:
         """Say whether a tile shows tissue enough."""
-        return bool(self.are_tissue(range(number, number + 1))[0])
+        share = self.plan.tissue[number]
+        return bool(share > 0 and share >= self.section.grid.min_tissue)
 
     def add_invalid(self, number: int, error: SlideError, tally: Tally) -> None:
         """Count a tile that cannot be read.
@@ -121,8 +134,8 @@ class Cutter:
     def row(self, number: int, stream: bytes, sharp: float | None) -> TileRow:
         """Return one tile as a row."""
         region = self.plan.regions[number]
-        seen = {name: float(of[number]) for name, of in self.plan.measures.columns().items()}
-        blur = None if math.isnan(seen["blur"]) else seen["blur"]
+        measures = self.plan.measures
+        blur = float(measures.blur[number])
         return TileRow(
             image=stream,
             slide_id=self.slide_id,
@@ -131,5 +144,8 @@ class Cutter:
             mpp=self.mpp,
             tissue=float(self.plan.tissue[number]),
             quality=sharp,
-            **seen | {"blur": blur},
+            blur=None if math.isnan(blur) else blur,
+            pen=float(measures.pen[number]),
+            dark=float(measures.dark[number]),
+            glass=float(measures.glass[number]),
         )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsi_vit.section import Section
 from wsi_vit.slides.quality.measures import TileMeasures
 
 if TYPE_CHECKING:
@@ -54,7 +53,8 @@ class Cut:
     """The slide's level that its pixels come from, for other programs: ours reads by place."""
 
 
-class TileRow(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileRow:
     """One tile of a shard."""
 
     image: bytes

@@ -39,12 +39,12 @@ class Chooser:
         for number in wanted:
             sharp = None
             if self._must_read(number):
-                seen = self.cutter.look(number, chunk.tally)
+                seen = self.cutter.look(range(number, number + 1), chunk.tally)
                 if chunk.tally.invalid and self.verify == "sample":
                     raise DamageFoundError
-                if seen is None:
+                if not seen:
                     continue
-                sharp = seen[1] if self._is_measured else None
+                sharp = seen[0][2] if self._is_measured else None
             chunk.tally.kept.append(self.cutter.plan.regions[number])
             chunk.pieces.append(self.cutter.row(number, b"", sharp))
         return chunk

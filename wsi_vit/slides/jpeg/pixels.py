@@ -37,6 +37,7 @@ class JpegPixels:
 
     def __init__(self, tiles: StoredTiles, *, cache_bytes: int) -> None:
         self.tiles = tiles
+        self._name = tiles.path.name
         self._kept = _Recent(cache_bytes)
 
     def read(self, level: int, factor: int, box: tuple[int, int, int, int]) -> Pixels:
@@ -72,7 +73,7 @@ class JpegPixels:
             stream, opening = self.tiles.standalone(stored, index)
         except StreamError as error:
             raise NotThisWayError from error
-        return decode_strictly(stream, opening, stored, factor, self.tiles.path.name)
+        return decode_strictly(stream, opening, stored, factor, self._name)
 
 
 def decode_strictly(
