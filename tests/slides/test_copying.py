@@ -15,6 +15,8 @@ from PIL import Image
 from tests.slides.making import JpegKind, stained, tissue_like, write_jpeg_tiff
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
+from wsi_vit.slides import tiling
+from wsi_vit.slides.jpeg import damage
 from wsi_vit.slides.jpeg.damage import doubtful
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
@@ -71,6 +73,13 @@ def overwrite(path: Path, index: int, change: Callable[[bytes], bytes]) -> Path:
     return path
 
 
+@pytest.fixture(params=[256, 3], ids=["in one chunk", "in several"])
+def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy few tiles at a time: from the second chunk on, the header is known beforehand."""
+    monkeypatch.setattr(tiling, "_COPIED", request.param)
+
+
+@pytest.mark.usefixtures("chunks")
 @pytest.mark.parametrize("kind", ["tables", "own tables", "rgb", "rgb with jfif"])
 def test_a_grid_that_is_the_slides_own_keeps_its_bytes_and_openslides_pixels(
     tmp_path: Path, kind: JpegKind
@@ -130,6 +139,7 @@ def test_only_the_slides_own_tiling_is_kept(
         assert facts["effective_mpp"] == pytest.approx(facts["requested_mpp"])
 
 
+@pytest.mark.usefixtures("chunks")
 def test_tiles_that_leave_the_slide_are_padded_and_encoded(tmp_path: Path) -> None:
     path = tissue_slide(tmp_path / "a.tif")
 
@@ -141,6 +151,7 @@ def test_tiles_that_leave_the_slide_are_padded_and_encoded(tmp_path: Path) -> No
     assert all(pixels(row)[-1, -1].min() > 240 for row in edge), "background, not the tile's black"
 
 
+@pytest.mark.usefixtures("chunks")
 def test_sharpness_is_measured_where_it_is_asked_for_and_bytes_stay(tmp_path: Path) -> None:
     path = tissue_slide(tmp_path / "a.tif")
     plain = cut(path, tmp_path / "s", section())
@@ -169,17 +180,40 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize("done", DAMAGE)
 def test_a_damaged_tile_is_not_copied_and_makes_all_others_be_proved(
-    tmp_path: Path, damage: str
+    tmp_path: Path, done: str
 ) -> None:
-    path = overwrite(tissue_slide(tmp_path / "a.tif"), 8, DAMAGE[damage])
+    path = overwrite(tissue_slide(tmp_path / "a.tif"), 8, DAMAGE[done])
 
     artefact = cut(path, tmp_path / "s", section())
 
     where = {"x": 2.0 * SIDE, "y": 1.0 * SIDE, "reason": "unreadable_tiles"}
     assert artefact.facts["invalid"] == [where]
     assert (artefact.facts["copied"], artefact.facts["verified"]) == (14, "every")
+
+
+def test_tiles_are_read_to_where_they_belong_only_if_all_open_alike(tmp_path: Path) -> None:
+    path = tissue_slide(tmp_path / "a.tif", "tables")
+    wanted = np.array([0, 1, 2, 7, 5, 14])
+
+    def read(path: Path) -> tuple[bytes, list[int]] | None:
+        with open_slide(path) as slide:
+            assert slide.stored
+            level = slide.stored.levels[0]
+            assert level
+            usual = level.opening(slide.stored.raw(level, 0))
+            found = slide.stored.spliced(level, wanted, usual)
+        return None if found is None else (found[0].tobytes(), found[1].tolist())
+
+    with open_slide(path) as slide:
+        assert slide.stored
+        level = slide.stored.levels[0]
+        assert level
+        each = [slide.stored.standalone(level, int(index))[0] for index in wanted]
+    assert read(path) == (b"".join(each), np.cumsum([len(one) for one in each]).tolist())
+    assert read(overwrite(path, 5, DAMAGE["header"])) is None, "another header"
 
 
 def with_foreign_pixels(tile: bytes) -> bytes:
@@ -210,6 +244,27 @@ def test_damage_without_a_sign_is_found_once_another_tile_has_shown_one(tmp_path
 
     assert (unseen, proved) == (15, 14), "what `verify: every` is for"
     assert [(bad["x"], bad["y"]) for bad in facts["invalid"]] == [(128.0, 0.0), (256.0, 64.0)]
+
+
+def with_another_header(tile: bytes) -> bytes:
+    """Encode a tile anew, more coarsely, with a comment that makes it as long as it was."""
+    coarse = simplejpeg.encode_jpeg(simplejpeg.decode_jpeg(tile), quality=50)
+    spare = len(tile) - len(coarse)
+    return coarse[:2] + b"\xff\xfe" + (spare - 2).to_bytes(2, "big") + bytes(spare - 4) + coarse[2:]
+
+
+def test_damage_without_a_sign_is_found_under_a_header_that_was_not_seen_before(
+    tmp_path: Path,
+) -> None:
+    picture = tissue_like(5 * SIDE, 3 * SIDE)
+    path = write_jpeg_tiff(tmp_path / "a.tif", picture, mpp=2.0, levels=3)
+    overwrite(path, 9, with_another_header)
+    assert cut(path, tmp_path / "s", section()).facts["verified"] == "sample"
+    overwrite(path, 9, with_foreign_pixels)
+
+    facts = cut(path, tmp_path / "s", section()).facts
+
+    assert (facts["copied"], facts["verified"]) == (14, "every")
 
 
 @pytest.mark.real
@@ -245,14 +300,28 @@ def place(row: dict[str, Any]) -> tuple[float, float]:
     return row["x"], row["y"]
 
 
-def test_signs_of_damage_are_told_from_sound_streams() -> None:
+@pytest.mark.parametrize("block", [64, 1 << 20])
+def test_signs_of_damage_are_told_from_sound_streams(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(damage, "_BLOCK", block)
     sound = simplejpeg.encode_jpeg(tissue_like(SIDE, SIDE), colorsubsampling="420")
     blank = simplejpeg.encode_jpeg(stained(SIDE, SIDE, blob=(0, 0, 1, 1)), colorsubsampling="420")
-    streams = [sound, sound + b"\0", sound[:-2], blank, sound[:800] + b"\xff" * 9 + sound[809:]]
+    sink = io.BytesIO()
+    Image.fromarray(tissue_like(SIDE, SIDE)).save(sink, "JPEG", restart_marker_rows=1)
+    assert b"\xff\xd0" in sink.getvalue(), "with restart markers"
+    streams = [
+        sound,
+        sound + b"\0",
+        sound[:-2],
+        blank,
+        sink.getvalue(),
+        sound[:800] + b"\xff" * 9 + sound[809:],
+    ]
     ends = np.cumsum([len(stream) for stream in streams])
     starts = ends - [len(stream) for stream in streams]
 
     scans = starts + sound.index(b"\xff\xda") + 14
     doubts = doubtful(b"".join(streams), scans, ends)
 
-    assert doubts.tolist() == [False, True, True, False, True]
+    assert doubts.tolist() == [False, True, True, False, False, True]
