@@ -50,8 +50,8 @@ class _Streams:
     @property
     def scans(self) -> NDArray[np.int64]:
         """Where the compressed pixels of each begin."""
-        starts = np.concatenate([[0], self.ends[:-1]])
-        return starts + [len(opening.standalone) if opening else 0 for opening in self.openings]
+        heads = [len(opening.standalone) if opening else 0 for opening in self.openings]
+        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64) + np.array(heads, np.int64)
 
     def one(self, place: int) -> bytes:
         start = int(self.ends[place - 1]) if place else 0

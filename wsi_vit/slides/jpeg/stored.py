@@ -75,7 +75,7 @@ class StoredTiles:
             return None
         ends = np.cumsum(counts + (len(head) - skip))
         data, stored = np.empty(int(ends[-1]), np.uint8), np.empty(len(ends) * skip, np.uint8)
-        room, heads, places = memoryview(data), memoryview(stored), list[memoryview]()
+        room, heads, places = data.data, stored.data, list[memoryview]()
         start = 0
         for number, end in enumerate(ends.tolist()):
             body = start + len(head)
