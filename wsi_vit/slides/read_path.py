@@ -105,8 +105,8 @@ def own_tiles(grid: TileGrid, regions: Sequence[Region], level: StoredLevel) -> 
 
     Only for a grid that `choose_path` says is `copied`.
     """
-    corners = np.array([(region.x, region.y) for region in regions]).reshape(-1, 2)
-    column, row = np.rint(corners / grid.stride).astype(np.int64).T
+    corners = np.array([[region.x for region in regions], [region.y for region in regions]])
+    column, row = np.rint(corners / grid.stride).astype(np.int64)
     inside = ((column + 1) * level.tile_width <= level.width) & (
         (row + 1) * level.tile_height <= level.height
     )
