@@ -154,25 +154,39 @@ class Bench:
         return torch.autocast(self.device, torch.bfloat16)
 
 
-def measure(bench: Bench, *, depth: int, rounds: int) -> dict[str, Any]:
-    """Take all steps in turns."""
+def measure(bench: Bench, *, depth: int, rounds: int, many: int) -> dict[str, Any]:
+    """Take all steps in turns; those that are held to one per cent of each other in many rounds."""
     torch.manual_seed(0)
     steps = {name: bench.step_of(network) for name, network in networks(depth).items()}
+    close = {name: steps[name] for name in ("ours", "transformers", "timm") if name in steps}
     times = taken_in_turns(steps, bench, rounds=rounds)
-    pairs = {
-        "vit_vs_transformers": ("transformers", "ours"),
-        "vit_vs_timm": ("timm", "ours"),
-        "linear_vs_conv": ("ours", "linear"),
-        "vs_transformers_of_dinov2": ("dinov2", "our_dinov2"),
-        "token_learner": ("four", "learner"),
-        "token_learner_8": ("four", "learner_8"),
-        "token_learner_original": ("four", "learner_original"),
-    }
+    found = _ratios(taken_in_turns(close, bench, rounds=many), CLOSE)
+    found |= _ratios(times, APART)
+    step_s = {name: round(statistics.median(each), 4) for name, each in times.items()}
+    return found | {"step_s": step_s, "rounds": rounds, "many_rounds": many, "depth": depth}
+
+
+CLOSE = {
+    "vit_vs_transformers": ("transformers", "ours"),
+    "vit_vs_timm": ("timm", "ours"),
+}
+"""Whose steps over whose, where a per cent counts."""
+APART = {
+    "linear_vs_conv": ("ours", "linear"),
+    "vs_transformers_of_dinov2": ("dinov2", "our_dinov2"),
+    "token_learner": ("four", "learner"),
+    "token_learner_8": ("four", "learner_8"),
+    "token_learner_original": ("four", "learner_original"),
+}
+
+
+def _ratios(
+    times: Mapping[str, Sequence[float]], pairs: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, (slow, fast) in pairs.items():
         found |= ratio(key, times.get(slow), times[fast])
-    step_s = {name: round(statistics.median(each), 4) for name, each in times.items()}
-    return found | {"step_s": step_s, "rounds": rounds, "depth": depth}
+    return found
 
 
 def taken_in_turns(
