@@ -67,7 +67,11 @@ def interval(score: Callable[[Counts], Any], *tables: Counts) -> dict[str, float
     value = difference(lambda table: table.sum(axis=0))
     drawn = difference(lambda table: np.einsum("rc,cij->rij", weights, table))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return {"value": round(float(value), 4), "low": round(low, 4), "high": round(high, 4)}
+    return {
+        "value": round(float(value), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+    }
 
 
 def iou_of(class_id: int) -> Callable[[Counts], Any]:
