@@ -79,7 +79,8 @@ def test_each_file_that_is_linked_is_there(path: Path) -> None:
 
 def test_the_recipe_that_the_how_to_builds_is_one(tmp_path: Path) -> None:
     text = (ROOT / "docs/how-to/new-recipe.md").read_text()
-    parts = [block for kind, block in FENCED.findall(text) if kind == "yaml"]
+    steps, _, expected = text.partition("## What to expect")
+    parts = [block for kind, block in FENCED.findall(steps) if kind == "yaml"]
     one = [part for part in parts if "kind: folder" not in part]
     path = tmp_path / "roads.yaml"
     path.write_text("\n".join(one))
@@ -87,6 +88,9 @@ def test_the_recipe_that_the_how_to_builds_is_one(tmp_path: Path) -> None:
     assert load_recipe(path).source.kind == "camvid"
     for part in parts:
         assert isinstance(yaml.safe_load(part), dict)
+    (longer,) = (block for kind, block in FENCED.findall(expected) if kind == "yaml")
+    path.write_text(yaml.safe_dump(yaml.safe_load("\n".join(one)) | yaml.safe_load(longer)))
+    assert load_recipe(path).model.kind == "eomt"
 
 
 def test_the_readme_has_every_recipe_in_its_table() -> None:
