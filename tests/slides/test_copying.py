@@ -253,6 +253,20 @@ def with_another_header(tile: bytes) -> bytes:
     return coarse[:2] + b"\xff\xfe" + (spare - 2).to_bytes(2, "big") + bytes(spare - 4) + coarse[2:]
 
 
+def test_a_level_knows_how_all_its_tiles_open_until_one_opens_otherwise(tmp_path: Path) -> None:
+    path = overwrite(tissue_slide(tmp_path / "a.tif"), 9, with_another_header)
+    with open_slide(path) as slide:
+        assert slide.stored
+        level = slide.stored.levels[0]
+        assert level
+        assert level.only is None, "none was seen"
+
+        first, again, other = (level.opening(slide.stored.raw(level, at)) for at in (0, 1, 9))
+        assert first is again
+        assert first is not other
+        assert level.only is None, "two were"
+
+
 def test_damage_without_a_sign_is_found_under_a_header_that_was_not_seen_before(
     tmp_path: Path,
 ) -> None:

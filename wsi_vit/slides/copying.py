@@ -23,7 +23,7 @@ from wsi_vit.slides.jpeg.level import StoredLevel
 from wsi_vit.slides.jpeg.pixels import decode_strictly
 from wsi_vit.slides.jpeg.stream import Opening, StreamError
 from wsi_vit.slides.quality.sharpness import sharpness
-from wsi_vit.slides.read_path import own_tiles
+from wsi_vit.slides.read_path import corners_of, own_tiles
 from wsi_vit.slides.shard import PackedRows, undecoded
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ class Copier:
         """Read the stored tiles."""
         own = self.own[wanted.start : wanted.stop]
         is_kept = (own >= 0) & self.cutter.are_tissue(wanted)
-        tiles, usual = self.cutter.slide.stored, self.level.usual
-        if tiles is not None and usual is not None and is_kept.all():
-            spliced = tiles.spliced(self.level, own, usual)
+        tiles, only = self.cutter.slide.stored, self.level.only
+        if tiles is not None and only is not None and is_kept.all():
+            spliced = tiles.spliced(self.level, own, only)
             if spliced is not None:
-                return _Streams(spliced[0], [usual] * len(own), spliced[1])
+                return _Streams(spliced[0], [only] * len(own), spliced[1])
         found: list[memoryview | None] = [None] * len(own)
         if tiles is not None and is_kept.any():
             kept = np.flatnonzero(is_kept)
@@ -194,11 +194,12 @@ def copier_of(cutter: Cutter, verify: Literal["sample", "every"]) -> Copier | No
     level = cutter.slide.stored_levels[plan.path.level]
     if plan.path.kind != "copied" or level is None:
         return None
+    corners = corners_of(plan.regions)
     rest = undecoded(
         cutter.slide_id,
-        corners=(np.array([r.x for r in plan.regions]), np.array([r.y for r in plan.regions])),
+        corners=corners,
         mpp=cutter.mpp,
         tissue=plan.tissue.astype(np.float32),
         measures=plan.measures,
     )
-    return Copier(cutter, level, verify, own_tiles(plan.grid, plan.regions, level), rest)
+    return Copier(cutter, level, verify, own_tiles(plan.grid, corners, level), rest)

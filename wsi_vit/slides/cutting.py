@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,14 @@ class Chunk:
     tally: Tally = field(default_factory=Tally)
 
 
-Seen = tuple[int, NDArray[np.uint8], float]
-"""A tile that was read: its number, its pixels, RGBX, and their sharpness."""
+class Seen(NamedTuple):
+    """A tile that was read."""
+
+    number: int
+    image: NDArray[np.uint8]
+    """RGBX."""
+    sharpness: float
+
 
 _TOGETHER_PX = 1 << 18
 """Pixels of tiles that are read before their sharpness is measured: they stay in the cache."""
@@ -92,8 +98,9 @@ class Cutter:
                 images[number] = image
         if not images:
             return []
-        seen = list(zip(images, images.values(), sharpness(list(images.values())), strict=True))
-        kept = [one for one in seen if one[2] >= self.section.quality.min_sharpness]
+        sharp = sharpness(list(images.values()))
+        seen = [Seen(*one) for one in zip(images, images.values(), sharp, strict=True)]
+        kept = [one for one in seen if one.sharpness >= self.section.quality.min_sharpness]
         tally.blurred += len(seen) - len(kept)
         return kept
 

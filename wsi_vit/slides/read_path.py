@@ -100,12 +100,18 @@ def _is_own(grid: TileGrid, level: Level) -> bool:
     )
 
 
-def own_tiles(grid: TileGrid, regions: Sequence[Region], level: StoredLevel) -> NDArray[np.int64]:
-    """Return which stored tile each region is, -1 where it leaves the slide.
+def corners_of(regions: Sequence[Region]) -> NDArray[np.float64]:
+    """Return left and top edges of regions in base pixels, (2, n)."""
+    return np.array([[region.x for region in regions], [region.y for region in regions]])
+
+
+def own_tiles(
+    grid: TileGrid, corners: NDArray[np.float64], level: StoredLevel
+) -> NDArray[np.int64]:
+    """Return which stored tile each region is, by their corners, -1 where it leaves the slide.
 
     Only for a grid that `choose_path` says is `copied`.
     """
-    corners = np.array([[region.x for region in regions], [region.y for region in regions]])
     column, row = np.rint(corners / grid.stride).astype(np.int64)
     inside = ((column + 1) * level.tile_width <= level.width) & (
         (row + 1) * level.tile_height <= level.height
@@ -130,7 +136,7 @@ def work_of(
         stored: The JPEG tiles behind it.
     """
     if path.kind == "copied" and stored is not None:
-        own = own_tiles(grid, regions, stored)
+        own = own_tiles(grid, corners_of(regions), stored)
         kept = own[own >= 0]
         read = int(stored.counts[kept].sum())
         micros = len(kept) * _US_COPY + read / 1e3 * _US_COPY_KB

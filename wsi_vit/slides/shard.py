@@ -147,7 +147,7 @@ def _gathered(pieces: Iterable[TileRow | PackedRows]) -> Iterator[list[TileRow] 
 def undecoded(
     slide_id: str,
     *,
-    corners: tuple[NDArray[np.float64], NDArray[np.float64]],
+    corners: NDArray[np.float64],
     mpp: float,
     tissue: NDArray[np.float32],
     measures: TileMeasures,
@@ -156,7 +156,7 @@ def undecoded(
 
     Args:
         slide_id: Of all of them.
-        corners: Their left and their top edges, in base pixels.
+        corners: Their left and their top edges in base pixels, (2, n).
         mpp: Of all of them.
         tissue: Share of each that is tissue.
         measures: Of each. Sharpness is null: who does not decode does not know it.

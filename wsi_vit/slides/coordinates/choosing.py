@@ -44,7 +44,7 @@ class Chooser:
                     raise DamageFoundError
                 if not seen:
                     continue
-                sharp = seen[0][2] if self._is_measured else None
+                sharp = seen[0].sharpness if self._is_measured else None
             chunk.tally.kept.append(self.cutter.plan.regions[number])
             chunk.pieces.append(self.cutter.row(number, b"", sharp))
         return chunk

@@ -46,9 +46,10 @@ class StoredLevel:
         return {}
 
     @property
-    def usual(self) -> Opening | None:
-        """How the first tile opened that was looked at: most do."""
-        return next(iter(self.openings.values()), None)
+    def only(self) -> Opening | None:
+        """How all tiles opened that were looked at, None where they differ or none was."""
+        seen = list(self.openings.values())
+        return seen[0] if len(seen) == 1 else None
 
     def opening(self, stored: bytes | memoryview) -> Opening:
         """Return how a tile opens and must open.
@@ -56,7 +57,7 @@ class StoredLevel:
         Raises:
             StreamError: It is no JPEG that can be kept as it is.
         """
-        for known in self.openings.values():
+        for known in list(self.openings.values()):  # other threads may add to them
             if bytes(stored[: len(known.stored)]) == known.stored:
                 return known
         stored = bytes(stored)

@@ -31,7 +31,7 @@ class StreamError(ValueError):
 class Opening:
     """The bytes before the compressed pixels, as stored and as they must read to stand alone.
 
-    Each is kept by its level, and told apart by being itself.
+    Told apart by being itself: a level keeps those it has seen, and makes others anew each time.
     """
 
     stored: bytes
