@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wsi_vit.slides import columns
 from wsi_vit.slides.quality.measures import TileMeasures
 
 if TYPE_CHECKING:
@@ -176,15 +177,11 @@ def undecoded(
     return _columns(values, numbers, slide_ids=ids)
 
 
-Joined = tuple[bytes | NDArray[np.uint8], NDArray[np.int64]]
-"""Items one after the other, and where each ends."""
-
-
 def _whole(schema: "pyarrow.Schema", rows: PackedRows) -> "pyarrow.RecordBatch":
     """Lay pictures beside the other columns, over the bytes as they lie in memory."""
     import pyarrow
 
-    images = _images((rows.images, rows.ends), schema.field("image").type)
+    images = columns.pictures((rows.images, rows.ends), schema.field("image").type)
     return pyarrow.RecordBatch.from_arrays([images, *rows.rest.columns], schema=schema)
 
 
@@ -199,7 +196,8 @@ def _listed(
         **{name: [_known(getattr(row, name)) for row in rows] for name in _MAYBE},
         **{name: np.full(len(rows), value) for name, value in shared.items()},
     }
-    ids, images = _joined([row.slide_id.encode() for row in rows]), _joined([r.image for r in rows])
+    ids = columns.joined([row.slide_id.encode() for row in rows])
+    images = columns.joined([row.image for row in rows])
     return _columns(schema, numbers, slide_ids=ids, images=images)
 
 
@@ -207,53 +205,20 @@ def _known(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _joined(items: list[bytes]) -> Joined:
-    return b"".join(items), np.cumsum([len(item) for item in items])
-
-
 def _columns(
     schema: "pyarrow.Schema",
     numbers: Mapping[str, ArrayLike],
     *,
-    slide_ids: Joined,
-    images: Joined | None = None,
+    slide_ids: columns.Joined,
+    images: columns.Joined | None = None,
 ) -> "pyarrow.RecordBatch":
-    """Lay columns over buffers: what makes them of Python objects imports pandas, a second."""
     import pyarrow
 
     kinds = _VALUES | _SHARED
-    made = {name: _numbers(np.asarray(values), kinds[name]) for name, values in numbers.items()}
-    made["slide_id"] = _items(slide_ids, pyarrow.string())
+    made = {
+        name: columns.numbers(np.asarray(values), kinds[name]) for name, values in numbers.items()
+    }
+    made["slide_id"] = columns.items(slide_ids, pyarrow.string())
     if images is not None and "image" in schema.names:
-        made["image"] = _images(images, schema.field("image").type)
+        made["image"] = columns.pictures(images, schema.field("image").type)
     return pyarrow.RecordBatch.from_arrays([made[name] for name in schema.names], schema=schema)
-
-
-def _images(images: Joined, kind: "pyarrow.StructType") -> "pyarrow.Array":
-    import pyarrow
-
-    data = _items(images, kind.field("bytes").type)
-    paths = pyarrow.nulls(len(data), pyarrow.string())
-    return pyarrow.StructArray.from_arrays([data, paths], fields=list(kind))
-
-
-def _items(items: Joined, kind: "pyarrow.DataType") -> "pyarrow.Array":
-    import pyarrow
-
-    data, ends = items
-    offsets = pyarrow.py_buffer(np.concatenate([[0], ends]).astype(np.int32))
-    return pyarrow.Array.from_buffers(kind, len(ends), [None, offsets, pyarrow.py_buffer(data)])
-
-
-def _numbers(values: NDArray[Any], kind: str) -> "pyarrow.Array":
-    """Return numbers; what is not a number is null."""
-    import pyarrow
-
-    is_known = ~np.isnan(values)
-    bits = None if is_known.all() else np.packbits(is_known, bitorder="little")
-    return pyarrow.Array.from_buffers(
-        pyarrow.type_for_alias(kind),
-        len(values),
-        [None if bits is None else pyarrow.py_buffer(bits),
-         pyarrow.py_buffer(np.ascontiguousarray(values, kind))],
-    )  # fmt: skip

@@ -2,10 +2,10 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,12 @@ from wsi_vit.errors import AnnotationError, LabelError
 from wsi_vit.geometry import Region
 from wsi_vit.labels import IGNORE_ID, LabelMap, present
 from wsi_vit.section import Section
+from wsi_vit.slides import columns
 from wsi_vit.slides.annotations import Annotations, read_annotations
 from wsi_vit.store import Artefact, Shape, Store, file_digest
+
+if TYPE_CHECKING:
+    import pyarrow
 
 VERSION = 1
 
@@ -168,7 +172,7 @@ def _write_classes(
 ) -> dict[str, Any]:
     ids = choose_classes(coverage, labels, section)
     rows = ({"label": None if index < 0 else index} for index in ids.tolist())
-    _write_stream(folder, {"label": _class_feature(labels)}, "int64", rows)
+    _write_stream(folder, {"label": _class_feature(labels)}, columns.integers, rows)
     counts = np.bincount(ids[ids >= 0], minlength=len(labels))
     return {
         "counts": dict(zip(labels.names, counts.tolist(), strict=True)),
@@ -181,9 +185,8 @@ def _write_presence(
 ) -> dict[str, Any]:
     shown = choose_labels(coverage, section)
     several = {"feature": _class_feature(labels), "_type": "List"}
-    _write_stream(
-        folder, {"labels": several, "unknown": several}, "list", (_lists(tile) for tile in shown)
-    )
+    rows = (_lists(tile) for tile in shown)
+    _write_stream(folder, {"labels": several, "unknown": several}, columns.lists, rows)
     return {
         "counts": dict(zip(labels.names, (shown == 1).sum(axis=0).tolist(), strict=True)),
         "unlabelled": int((shown == IGNORE_ID).all(axis=1).sum()),
@@ -216,7 +219,7 @@ def _write_masks(
     other = IGNORE_ID if background is None else background
     side = int(tiles.facts["grid"]["tile_px"])
 
-    def rows() -> Iterator[dict[str, dict[str, bytes | None] | None]]:
+    def rows() -> Iterator[dict[str, bytes | None]]:
         nonlocal unlabelled
         for region in tile_regions(tiles):
             mask = drawn.mask(region, width_px=side, height_px=side, other=other)
@@ -225,9 +228,9 @@ def _write_masks(
                 yield {"mask": None}
                 continue
             counts[:] += np.bincount(mask.ravel(), minlength=256)
-            yield {"mask": {"bytes": encode_png(mask), "path": None}}
+            yield {"mask": encode_png(mask)}
 
-    _write_stream(folder, {"mask": {"_type": "Image"}}, "image", rows())
+    _write_stream(folder, {"mask": {"_type": "Image"}}, columns.pictures_or_nulls, rows())
     return {
         "counts": dict(zip(labels.names, counts[: len(labels)].tolist(), strict=True)),
         "ignored": int(counts[IGNORE_ID]),
@@ -247,21 +250,16 @@ def encode_png(mask: NDArray[np.uint8]) -> bytes:
 def _write_stream(
     folder: Path,
     features: dict[str, Any],
-    kind: Literal["int64", "list", "image"],
+    lay: "Callable[[list[Any]], pyarrow.Array]",
     rows: Iterator[Mapping[str, Any]],
 ) -> None:
-    """Write columns of one kind as an Arrow stream that `datasets` maps into memory."""
+    """Write columns, all laid in one way, as an Arrow stream that `datasets` maps into memory."""
     import pyarrow
 
-    types = {
-        "int64": pyarrow.int64(),
-        "list": pyarrow.list_(pyarrow.int64()),
-        "image": pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
-    }
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    schema = pyarrow.schema([(name, types[kind]) for name in features], metadata=metadata)
+    schema = pyarrow.schema([(name, lay([]).type) for name in features], metadata=metadata)
     path = str(folder / "labels.arrow")
     with pyarrow.OSFile(path, "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
         while batch := list(islice(rows, _ROWS_A_BATCH)):
-            columns = {name: [row[name] for row in batch] for name in features}
-            stream.write_batch(pyarrow.RecordBatch.from_pydict(columns, schema=schema))
+            laid = [lay([row[name] for row in batch]) for name in features]
+            stream.write_batch(pyarrow.RecordBatch.from_arrays(laid, schema=schema))
