@@ -1,5 +1,6 @@
 """Charts that are there, not blank, and say what the record says."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,19 @@ def test_a_name_with_dollars_is_a_name_and_no_formula(name: str, tmp_path: Path)
     save(overlay_figure([shown], GLANDS), tmp_path / "overlay.png")
 
     assert all(path.stat().st_size > 1000 for path in tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("size", [(90, 180), (120, 120), (180, 120)])
+def test_rows_of_pictures_lie_close_whatever_their_shape(size: tuple[int, int]) -> None:
+    item = mask_set(patients=1).examples("test").items[0]
+    image, target = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
+    item = dataclasses.replace(item, image=image, target=target)
+    figure = overlay_figure([Shown(example=item, prediction=target, title="a")] * 3, GLANDS)
+    figure.draw_without_rendering()
+
+    first, second = (figure.axes[at].get_window_extent() for at in (0, 3))
+    assert (first.y0 - second.y1) / figure.dpi < 0.5  # inches: the name of the file, and air
+    assert second.height / second.width == pytest.approx(size[0] / size[1], rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -126,10 +126,18 @@ def predict_again(
     ]
 
 
+_SIDE_IN = 3.0
+"""Width of each of the three pictures in a row."""
+_WORDS_IN = 0.25
+"""Height of the words below it."""
+
+
 def overlay_figure(shown: Sequence[Shown], labels: LabelMap) -> "Figure":
     """Draw image, truth and prediction side by side, one row an example, legend below."""
-    figure = new_figure(width_in=9.6, height_in=3.25 * len(shown) + 0.6)
-    axes = panel(figure, len(shown), 3)
+    sizes = [item.example.image.shape[:2] for item in shown]
+    rows_in = [_SIDE_IN * height / width + _WORDS_IN for height, width in sizes]
+    figure = new_figure(width_in=9.6, height_in=sum(rows_in) + 0.6)
+    axes = panel(figure, len(shown), 3, heights=rows_in)
     for row, item in zip(axes, shown, strict=True):
         image, truth = item.example.image, item.example.target
         row[0].imshow(image)

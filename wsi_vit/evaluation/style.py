@@ -1,5 +1,6 @@
 """One look for every figure: Okabe-Ito colours, quiet axes, type that can be read in print."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -42,9 +43,12 @@ def new_figure(*, width_in: float, height_in: float) -> "Figure":
     return figure
 
 
-def panel(figure: "Figure", rows: int = 1, columns: int = 1) -> "NDArray[np.object_]":
-    """Return a grid of axes, shape (rows, columns)."""
-    return cast("NDArray[np.object_]", figure.subplots(rows, columns, squeeze=False))
+def panel(
+    figure: "Figure", rows: int = 1, columns: int = 1, *, heights: Sequence[float] | None = None
+) -> "NDArray[np.object_]":
+    """Return a grid of axes, shape (rows, columns); rows are equally high if nothing is said."""
+    grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
+    return cast("NDArray[np.object_]", grid)
 
 
 def quiet(axes: "Axes", *, x: str = "", y: str = "", title: str = "") -> None:
