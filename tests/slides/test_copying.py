@@ -194,8 +194,11 @@ def test_a_damaged_tile_is_not_copied_and_makes_all_others_be_proved(
     assert (artefact.facts["copied"], artefact.facts["verified"]) == (14, "every")
 
 
-def test_tiles_are_read_to_where_they_belong_only_if_all_open_alike(tmp_path: Path) -> None:
-    path = tissue_slide(tmp_path / "a.tif", "tables")
+@pytest.mark.parametrize("kind", ["own tables", "tables"])
+def test_tiles_are_read_to_where_they_belong_only_if_all_open_alike(
+    tmp_path: Path, kind: JpegKind
+) -> None:
+    path = tissue_slide(tmp_path / "a.tif", kind)
     wanted = np.array([0, 1, 2, 7, 5, 14])
 
     def read(path: Path) -> tuple[bytes, list[int]] | None:

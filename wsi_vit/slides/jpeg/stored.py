@@ -23,7 +23,7 @@ _PLAIN_VENDORS = frozenset({"aperio", "generic-tiff"})
 
 
 _RUN = 256
-"""Tiles that are read at once at most; systems take 1,024 pieces of memory, two a tile."""
+"""Tiles that are read at once at most; systems take 1,024 pieces of memory, two a tile at most."""
 
 Extent = tuple[Path, int, int]
 """A file, where bytes of it begin, and how many there are."""
@@ -63,32 +63,33 @@ class StoredTiles:
         """Return tiles that all open alike, made to stand alone, one after the other.
 
         The system puts each tile's compressed pixels where they belong, behind a header that lies
-        there already: nothing is copied twice.
+        there already: nothing is copied twice. Tiles that are stored as they must read come in as
+        they lie, however many, in one piece.
 
         Returns:
             The bytes, and where each tile ends in them; None where one opens otherwise, or is not
             stored whole.
         """
-        skip, head = len(opening.stored), opening.standalone
+        stored, head = opening.stored, opening.standalone
         offsets, counts = level.offsets[indices], level.counts[indices]
-        if counts.min() <= skip:
+        if counts.min() <= len(stored):
             return None
-        ends = np.cumsum(counts + (len(head) - skip))
-        data, stored = np.empty(int(ends[-1]), np.uint8), np.empty(len(ends) * skip, np.uint8)
-        room, heads, places = data.data, stored.data, list[memoryview]()
-        start = 0
-        for number, end in enumerate(ends.tolist()):
-            body = start + len(head)
-            room[start:body] = head
-            places += (heads[number * skip : (number + 1) * skip], room[body:end])
-            start = end
+        ends = np.cumsum(counts + (len(head) - len(stored)))
+        data = np.empty(int(ends[-1]), np.uint8)
+        runs, starts = list(_runs(offsets, counts)), [0, *ends.tolist()]
+        if head == stored:
+            room = data.data
+            places = [[room[starts[first] : starts[last]]] for first, last in runs]
+            heads = (room[start : start + len(stored)] for start in starts[:-1])
+        else:
+            pieces = _behind_heads(data.data, starts, head, len(stored))
+            places = [pieces[2 * first : 2 * last] for first, last in runs]
+            heads = iter(pieces[::2])
         file = self._opened(level.path)
-        for first, last in _runs(offsets, counts):
-            read = os.preadv(file, places[2 * first : 2 * last], int(offsets[first]))
-            if read != counts[first:last].sum():
+        for (first, last), into in zip(runs, places, strict=True):
+            if os.preadv(file, into, int(offsets[first])) != counts[first:last].sum():
                 return None
-        is_alike = (stored.reshape(-1, skip) == np.frombuffer(opening.stored, np.uint8)).all()
-        return (data, ends) if is_alike else None
+        return (data, ends) if all(bytes(found) == stored for found in heads) else None
 
     def standalone(self, level: StoredLevel, index: int) -> tuple[bytes, Opening]:
         """Return one tile as a JPEG that any decoder reads, and how it opens.
@@ -120,6 +121,23 @@ class StoredTiles:
                 if path not in self._files:
                     self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return self._files[path]
+
+
+def _behind_heads(room: memoryview, starts: list[int], head: bytes, skip: int) -> list[memoryview]:
+    """Write a header where each tile begins; return where what is stored of it goes, in two pieces.
+
+    Args:
+        room: Of all tiles.
+        starts: Where each begins in it, and where the last ends.
+        head: What is written.
+        skip: Bytes of each stored tile that do not go behind it: they get a place of their own.
+    """
+    aside, pieces = memoryview(bytearray((len(starts) - 1) * skip)), list[memoryview]()
+    for number, (start, end) in enumerate(pairwise(starts)):
+        body = start + len(head)
+        room[start:body] = head
+        pieces += (aside[number * skip : (number + 1) * skip], room[body:end])
+    return pieces
 
 
 def _runs(offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
