@@ -1,17 +1,19 @@
 """CamVid by whole sequences: quick recipes beside a plain per-patch head on the same weights.
 
-    python -m benchmarks.camvid --data DIR --start DIR [--quick] [--json]
+    python -m benchmarks.camvid --data DIR --start DIR [--split NAME] [--kind KIND]
+                                [--quick] [--json]
 
 `--data` is CamVid in SegNet's layout, `--start` a folder of DINOv2 weights. Trained on sequence
-0006R0 and judged on 0016E5, and the other way round. The folders' own split has frames of one
-sequence on both sides, and our recipes choose their epoch on the frames they are judged on there:
-it is reported apart, as what it is. The classes are those of
+0006R0 and judged on 0016E5, and the other way round: what a street teaches about another. Two
+splits have frames of one sequence on both sides, and are reported apart, as what they are: runs of
+five frames that are left out of both sequences, and the folders' own split, where our recipes
+moreover choose their epoch on the frames they are judged on. The classes are those of
 `sidewalk_4`; IoU counts background pixels, its mean leaves the background class out; `every_pixel`
 is what calling every pixel a class would get for it. Intervals are from a paired bootstrap over
 runs of five frames. Recipes: benchmarks/recipes/camvid_*.yaml; on splits of more frames they get
 fewer epochs, so that each takes as many steps.
-`--quick` judges one direction and skips `maskformer`; `--kind` judges one kind beside the head, and
-keeps that apart. Finished parts are kept in `--runs`.
+`--quick` judges one direction and skips `maskformer`; `--split` judges one split, and `--kind` one
+kind beside the head: what they find is kept apart. Finished parts are kept in `--runs`.
 """
 
 import json
@@ -28,6 +30,7 @@ RECIPES = Path(__file__).parent / "recipes"
 SPLITS: dict[str, dict[str, Any]] = {
     "unseen 0016E5": {"kind": "sites", "test": ["0016E5"], "validation": 0.2},
     "unseen 0006R0": {"kind": "sites", "test": ["0006R0"], "validation": 0.2},
+    "unseen runs": {"kind": "patients", "test": 0.4, "validation": 0.15, "sites": "balance"},
     "folders' own split": {"kind": "cohort"},
 }
 
@@ -128,8 +131,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/camvid"))
     parser.add_argument("--kind", choices=["eomt", "maskformer"], help="the other is left out")
+    parser.add_argument("--split", choices=list(SPLITS), help="the others are left out")
     asked = parser.parse_args()
-    splits = list(SPLITS)[:1] if asked.quick else list(SPLITS)
+    splits = [asked.split] if asked.split else list(SPLITS)[: 1 if asked.quick else None]
     quick = ["eomt"] if asked.quick else ["eomt", "maskformer"]
     kinds = ["head", *([asked.kind] if asked.kind else quick)]
     data, start = asked.data.resolve(), asked.start.resolve()
@@ -140,11 +144,12 @@ def main() -> None:
     found = {split: compare(split, kinds, train) for split in splits}
     for split in splits:
         for kind in kinds:
-            apart = ("train_s", "over_every_pixel")
-            scores = {k: v for k, v in found[split][kind].items() if k not in apart}
+            untold = ("train_s", "over_every_pixel")
+            scores = {k: v for k, v in found[split][kind].items() if k not in untold}
             told = "  ".join(f"{k} {v['value']:.3f}" for k, v in scores.items())
             print(f"{split:<20} {kind:<11} {told}  {found[split][kind]['train_s']:.0f} s")
-    tell("camvid", found, asked, kept_as=f"camvid_{asked.kind}" if asked.kind else None)
+    apart = "_".join(filter(None, ["camvid", asked.kind, asked.split])).replace(" ", "_")
+    tell("camvid", found, asked, kept_as=apart)
 
 
 if __name__ == "__main__":

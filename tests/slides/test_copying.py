@@ -73,10 +73,13 @@ def overwrite(path: Path, index: int, change: Callable[[bytes], bytes]) -> Path:
     return path
 
 
-@pytest.fixture(params=[256, 3], ids=["in one chunk", "in several"])
+@pytest.fixture(
+    params=[(256, 2), (3, 2), (3, 1)], ids=["in one chunk", "in several", "on a single core"]
+)
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copy few tiles at a time: from the second chunk on, the header is known beforehand."""
-    monkeypatch.setattr(tiling, "_COPIED", request.param)
+    monkeypatch.setattr(tiling, "_COPIED", request.param[0])
+    monkeypatch.setattr(tiling, "worker_count", lambda: request.param[1])
 
 
 @pytest.mark.usefixtures("chunks")

@@ -74,12 +74,14 @@ def test_a_tile_holds_the_pixels_of_its_place(tmp_path: Path) -> None:
     assert np.abs(image.mean((0, 1)) - truth.mean((0, 1))).max() < 2
 
 
+@pytest.mark.parametrize("threads", [1, 7])
 def test_two_runs_give_the_same_bytes_whatever_the_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     path = slide_file(tmp_path)
+    monkeypatch.setattr(tiling, "worker_count", lambda: 2)
     first = cut(path, tmp_path / "one")
-    monkeypatch.setattr(tiling, "worker_count", lambda: 7)
+    monkeypatch.setattr(tiling, "worker_count", lambda: threads)
     monkeypatch.setattr(tiling, "_CUT", 3)
 
     assert cut(path, tmp_path / "two").manifest == first.manifest

@@ -47,11 +47,13 @@ class _Streams:
     """How each begins; None where a tile cannot be kept, which is empty in `data`."""
     ends: NDArray[np.int64]
 
+    heads: NDArray[np.int64]
+    """Bytes of each before its compressed pixels."""
+
     @property
     def scans(self) -> NDArray[np.int64]:
         """Where the compressed pixels of each begin."""
-        heads = [len(opening.standalone) if opening else 0 for opening in self.openings]
-        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64) + np.array(heads, np.int64)
+        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64) + self.heads
 
     def one(self, place: int) -> bytes:
         start = int(self.ends[place - 1]) if place else 0
@@ -71,6 +73,11 @@ class Copier:
     """What is written of the plan's tiles beside their pictures, see `undecoded`."""
     proved: set[Opening] = field(default_factory=set)
     """Headers under which a tile was decoded."""
+
+    @property
+    def expected_bytes(self) -> int:
+        """Bytes of all stored tiles that are copied, as far as the slide says."""
+        return int(self.level.counts[self.own[self.own >= 0]].sum())
 
     def copy(self, wanted: range) -> Chunk:
         """Copy tiles of the plan, by their numbers.
@@ -102,7 +109,8 @@ class Copier:
         if tiles is not None and only is not None and is_kept.all():
             spliced = tiles.spliced(self.level, own, only)
             if spliced is not None:
-                return _Streams(spliced[0], [only] * len(own), spliced[1])
+                heads = np.full(len(own), len(only.standalone))
+                return _Streams(spliced[0], [only] * len(own), spliced[1], heads)
         found: list[memoryview | None] = [None] * len(own)
         if tiles is not None and is_kept.any():
             kept = np.flatnonzero(is_kept)
@@ -124,7 +132,9 @@ class Copier:
             body = raw[len(opening.stored) :]
             parts += (opening.standalone, body)
             sizes.append(len(opening.standalone) + len(body))
-        return _Streams(b"".join(parts), openings, np.cumsum(sizes, dtype=np.int64))
+        heads = [len(opening.standalone) if opening else 0 for opening in openings]
+        ends = np.cumsum(sizes, dtype=np.int64)
+        return _Streams(b"".join(parts), openings, ends, np.array(heads, np.int64))
 
     def _opening(self, raw: memoryview) -> Opening | None:
         """Return how a tile opens, None where it cannot be kept."""

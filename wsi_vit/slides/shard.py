@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wsi_vit.slides import columns
 from wsi_vit.slides.quality.measures import TileMeasures
+from wsi_vit.slides.reservation import give_back, reserve
 
 if TYPE_CHECKING:
     import pyarrow
@@ -107,7 +108,11 @@ def shard_schema(store: StoreKind = "pixels") -> "pyarrow.Schema":
 
 
 def write_shard(
-    path: Path, pieces: Iterable[TileRow | PackedRows], *, places_only: Cut | None = None
+    path: Path,
+    pieces: Iterable[TileRow | PackedRows],
+    *,
+    places_only: Cut | None = None,
+    expected_bytes: int = 0,
 ) -> int:
     """Write rows as they come, batch by batch; return how many there were.
 
@@ -115,6 +120,7 @@ def write_shard(
         path: The file.
         pieces: Tiles, in their order.
         places_only: Makes it a shard of coordinates; pictures are left out.
+        expected_bytes: About how many bytes the file will have, where that is known.
     """
     import pyarrow
 
@@ -122,11 +128,14 @@ def write_shard(
     shared = asdict(places_only) if places_only else {}
     written = 0
     with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
+        reserve(path, expected_bytes)
         for piece in _gathered(pieces):
             is_packed = isinstance(piece, PackedRows)
             batch = _whole(schema, piece) if is_packed else _listed(schema, piece, shared)
             stream.write_batch(batch)
             written += batch.num_rows
+    if expected_bytes > path.stat().st_size:
+        give_back(path)
     return written
 
 
@@ -179,10 +188,9 @@ def undecoded(
 
 def _whole(schema: "pyarrow.Schema", rows: PackedRows) -> "pyarrow.RecordBatch":
     """Lay pictures beside the other columns, over the bytes as they lie in memory."""
-    import pyarrow
-
-    images = columns.pictures((rows.images, rows.ends), schema.field("image").type)
-    return pyarrow.RecordBatch.from_arrays([images, *rows.rest.columns], schema=schema)
+    field = schema.field("image")
+    images = columns.pictures((rows.images, rows.ends), field.type)
+    return rows.rest.add_column(schema.get_field_index("image"), field, images)
 
 
 def _listed(

@@ -121,7 +121,9 @@ def _write(
     spans = [range(first, min(first + way.size, count)) for first in range(0, count, way.size)]
     # Closed before the slide is: a thread that still reads a closed slide takes the process down.
     with closing(_in_order(way, spans)) as chunks:
-        write_shard(path, _pieces(chunks, spans, tally, progress), places_only=way.places_only)
+        pieces = _pieces(chunks, spans, tally, progress)
+        expected = min(way.expected_bytes, cutter.slide.path.stat().st_size)
+        write_shard(path, pieces, places_only=way.places_only, expected_bytes=expected)
     return tally, verify if tally.copied or way.places_only else None
 
 
@@ -133,6 +135,8 @@ class _Way:
     size: int
     """Tiles that a thread does at a time."""
     places_only: Cut | None = None
+    expected_bytes: int = 0
+    """Of the shard; 0 where nobody knows."""
 
 
 def _way_of(cutter: Cutter, verify: Literal["sample", "every"]) -> _Way:
@@ -140,12 +144,20 @@ def _way_of(cutter: Cutter, verify: Literal["sample", "every"]) -> _Way:
         chooser = Chooser(cutter, verify)
         return _Way(chooser.choose, _COPIED, chooser.cut)
     copier = copier_of(cutter, verify)
-    return _Way(cutter.cut, _CUT) if copier is None else _Way(copier.copy, _COPIED)
+    if copier is None:
+        return _Way(cutter.cut, _CUT)
+    return _Way(copier.copy, _COPIED, expected_bytes=copier.expected_bytes)
 
 
 def _in_order(way: _Way, spans: list[range]) -> Generator[Chunk]:
-    """Do the spans on several threads; yield them in order, holding few at a time."""
+    """Do the spans on several threads; yield them in order, holding few at a time.
+
+    On a single core a thread would only drive the other's bytes out of its cache: the system reads
+    ahead and writes behind by itself.
+    """
     threads = worker_count()
+    if threads == 1:
+        return (way.work(span) for span in spans)
     most = threads * max(2, _TILES_AHEAD // way.size)
     return done_ahead(way.work, spans, threads=threads, ahead=most - 1)
 

@@ -77,6 +77,7 @@ class StoredTiles:
         ends = np.cumsum(counts + (len(head) - len(stored)))
         data = np.empty(int(ends[-1]), np.uint8)
         runs, starts = list(_runs(offsets, counts)), [0, *ends.tolist()]
+        sizes = np.add.reduceat(counts, [first for first, _ in runs]).tolist()
         if head == stored:
             room = data.data
             places = [[room[starts[first] : starts[last]]] for first, last in runs]
@@ -86,8 +87,8 @@ class StoredTiles:
             places = [pieces[2 * first : 2 * last] for first, last in runs]
             heads = iter(pieces[::2])
         file = self._opened(level.path)
-        for (first, last), into in zip(runs, places, strict=True):
-            if os.preadv(file, into, int(offsets[first])) != counts[first:last].sum():
+        for (first, _), into, size in zip(runs, places, sizes, strict=True):
+            if os.preadv(file, into, int(offsets[first])) != size:
                 return None
         return (data, ends) if all(bytes(found) == stored for found in heads) else None
 
