@@ -46,7 +46,6 @@ class _Streams:
     openings: list[Opening | None]
     """How each begins; None where a tile cannot be kept, which is empty in `data`."""
     ends: NDArray[np.int64]
-
     heads: NDArray[np.int64]
     """Bytes of each before its compressed pixels."""
 

@@ -122,6 +122,7 @@ def _write(
     # Closed before the slide is: a thread that still reads a closed slide takes the process down.
     with closing(_in_order(way, spans)) as chunks:
         pieces = _pieces(chunks, spans, tally, progress)
+        # Of a damaged slide the lengths of tiles may be anything.
         expected = min(way.expected_bytes, cutter.slide.path.stat().st_size)
         write_shard(path, pieces, places_only=way.places_only, expected_bytes=expected)
     return tally, verify if tally.copied or way.places_only else None
@@ -152,8 +153,7 @@ def _way_of(cutter: Cutter, verify: Literal["sample", "every"]) -> _Way:
 def _in_order(way: _Way, spans: list[range]) -> Generator[Chunk]:
     """Do the spans on several threads; yield them in order, holding few at a time.
 
-    On a single core a thread would only drive the other's bytes out of its cache: the system reads
-    ahead and writes behind by itself.
+    On a single core they would only drive each other's bytes out of its cache.
     """
     threads = worker_count()
     if threads == 1:
