@@ -17,7 +17,7 @@ from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.slides import tiling
 from wsi_vit.slides.jpeg import damage
-from wsi_vit.slides.jpeg.damage import doubtful
+from wsi_vit.slides.jpeg.damage import doubtful, markers_in
 from wsi_vit.slides.slide import open_slide
 from wsi_vit.slides.slide_input import SlideInput
 from wsi_vit.slides.tiles import TilesSection
@@ -338,10 +338,31 @@ def test_signs_of_damage_are_told_from_sound_streams(
         sink.getvalue(),
         sound[:800] + b"\xff" * 9 + sound[809:],
     ]
+    head = sound.index(b"\xff\xda") + 14
+    expected = [False, True, True, False, False, True]
+
+    alone = [doubts_of([stream], head) for stream in streams]
+
+    assert alone == [[doubt] for doubt in expected]
+    assert doubts_of(streams, head) == expected
+    assert doubts_of([sound, blank, sound], head) == [False, False, False]
+
+
+def test_lost_sectors_and_foreign_bytes_are_signs_wherever_they_begin() -> None:
+    sound = simplejpeg.encode_jpeg(tissue_like(256, 256), colorsubsampling="420")
+    head = sound.index(b"\xff\xda") + 14
+    foreign = [b"\0" * 135, b"\xff\x01", b"\xff\xd8"]
+    places = [(head + at, part) for at in range(128) for part in foreign]
+    hurt = [sound[:at] + part + sound[at + len(part) :] for at, part in places]
+
+    doubts = doubts_of([sound, *hurt, sound], head)
+
+    assert doubts == [False, *[True] * len(hurt), False]
+
+
+def doubts_of(streams: list[bytes], head: int) -> list[bool]:
+    """Return which are doubted of streams whose pixels begin after so many bytes."""
     ends = np.cumsum([len(stream) for stream in streams])
-    starts = ends - [len(stream) for stream in streams]
-
-    scans = starts + sound.index(b"\xff\xda") + 14
-    doubts = doubtful(b"".join(streams), scans, ends)
-
-    assert doubts.tolist() == [False, True, True, False, False, True]
+    scans = ends - [len(stream) - head for stream in streams]
+    markers = sum(markers_in(stream[:head]) for stream in streams)
+    return doubtful(b"".join(streams), scans, ends, markers=markers).tolist()
