@@ -1,7 +1,9 @@
 """Tiles that keep the scanner's bytes: the same pixels, and no damage unseen."""
 
 import io
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.slides.making import JpegKind, stained, tissue_like, write_jpeg_tiff
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.slides import tiling
+from wsi_vit.slides.copying import Copier
 from wsi_vit.slides.jpeg import damage
 from wsi_vit.slides.jpeg.damage import doubtful, markers_in
 from wsi_vit.slides.slide import open_slide
@@ -95,6 +98,26 @@ def test_a_grid_that_is_the_slides_own_keeps_its_bytes_and_openslides_pixels(
     assert (artefact.facts["copied"], artefact.facts["encoded"]) == (15, 0)
     assert identical(path, artefact) == 15
     assert {row["quality"] for row in rows_of(artefact)} == {None}
+
+
+def test_on_a_single_core_the_memory_of_a_chunk_is_free_before_the_next_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "_COPIED", 3)
+    monkeypatch.setattr(tiling, "worker_count", lambda: 1)
+    packed, before = Copier._packed, list[weakref.ref[Any]]()
+
+    def noting(copier: Copier, wanted: range, streams: Any) -> Any:
+        assert [held() for held in before] == [None] * len(before)
+        data = np.frombuffer(streams.data, np.uint8).copy()
+        before.append(weakref.ref(data))
+        return packed(copier, wanted, replace(streams, data=data))
+
+    monkeypatch.setattr(Copier, "_packed", noting)
+
+    cut(tissue_slide(tmp_path / "a.tif"), tmp_path / "s", section())
+
+    assert len(before) == 5
 
 
 @pytest.mark.real

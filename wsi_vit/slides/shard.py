@@ -134,6 +134,7 @@ def write_shard(
             batch = _whole(schema, piece) if is_packed else _listed(schema, piece, shared)
             stream.write_batch(batch)
             written += batch.num_rows
+            del piece, batch  # the next takes their memory, which caches still hold
     if expected_bytes > path.stat().st_size:
         give_back(path)
     return written
@@ -150,6 +151,7 @@ def _gathered(pieces: Iterable[TileRow | PackedRows]) -> Iterator[list[TileRow] 
             rows = []
         if isinstance(piece, PackedRows):
             yield piece
+        del piece  # nor is it held here
     if rows:
         yield rows
 

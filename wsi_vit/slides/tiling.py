@@ -165,10 +165,11 @@ def _in_order(way: _Way, spans: list[range]) -> Generator[Chunk]:
 def _pieces(
     chunks: Generator[Chunk], spans: list[range], tally: Tally, progress: Progress | None
 ) -> Iterator[TileRow | PackedRows]:
-    """Yield what is written, and count."""
+    """Yield what is written, and count; a chunk that is written gives its memory to the next."""
     for chunk, span in zip(chunks, spans, strict=True):
         tally.add(chunk.tally)
-        yield from chunk.pieces
+        while chunk.pieces:
+            yield chunk.pieces.pop(0)
         if progress:
             progress(span.stop, spans[-1].stop)
 

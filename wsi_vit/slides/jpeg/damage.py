@@ -7,6 +7,7 @@ shows no such sign may still be damaged; only decoding tells.
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ def doubtful(
     return is_doubted
 
 
+@cache
 def markers_in(head: bytes) -> int:
     """Return how many markers there are in what lies before a stream's compressed pixels."""
     return _count(np.frombuffer(head, np.uint8))
