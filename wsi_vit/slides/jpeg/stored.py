@@ -81,16 +81,16 @@ class StoredTiles:
         if head == stored:
             room = data.data
             places = [[room[starts[first] : starts[last]]] for first, last in runs]
-            heads = (room[start : start + len(stored)] for start in starts[:-1])
+            heads = (bytes(room[start : start + len(stored)]) for start in starts[:-1])
         else:
             pieces = _behind_heads(data.data, starts, head, len(stored))
             places = [pieces[2 * first : 2 * last] for first, last in runs]
-            heads = iter(pieces[::2])
+            heads = map(bytes, pieces[::2])
         file = self._opened(level.path)
         for (first, _), into, size in zip(runs, places, sizes, strict=True):
             if os.preadv(file, into, int(offsets[first])) != size:
                 return None
-        return (data, ends) if all(bytes(found) == stored for found in heads) else None
+        return (data, ends) if all(map(stored.__eq__, heads)) else None
 
     def standalone(self, level: StoredLevel, index: int) -> tuple[bytes, Opening]:
         """Return one tile as a JPEG that any decoder reads, and how it opens.
