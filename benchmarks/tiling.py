@@ -5,9 +5,9 @@
 Draws an Aperio-style slide of 40,000 x 30,000 px (a mosaic of synthetic tissue; JPEG tiles of
 256 px, quality 80, 4:2:0, levels 1, 4, 16) and cuts the same tissue tiles out of it in processes of
 their own, each pinned to one core, in interleaved rounds; medians are compared. What is close is
-taken in three turns a round, copying and its limit (a fifth of a second each) five times a turn, now
-the one first and now the other; ratios are medians of those within turns: what else a machine does
-from one minute to the next would hide them.
+taken in three turns a round, and its ratio is the median of the turns': what else a machine does
+from one minute to the next would hide it. Copying and its limit, a fifth of a second each, are
+taken five times a turn, now the one first and now the other.
 
 - `raw`: `read_region`, PIL's bilinear resize, one .jpg a tile (quality 80, 4:2:0).
 - `limit`: the stored tiles packed into one file with an index; nothing is checked.
