@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsi_vit.geometry import Mpp, Region
+from wsi_vit.slides.areas import boxes_of
 from wsi_vit.slides.grid import GridSection, StoredTiling, TileGrid, plan_grid
 from wsi_vit.slides.jpeg.level import StoredLevel
 from wsi_vit.slides.read_path import (
     ReadPath,
     choose_path,
-    corners_of,
     own_tiles,
     own_tilings,
     work_of,
@@ -106,7 +106,7 @@ def test_a_tile_that_leaves_the_slide_is_not_its_own() -> None:
     assert stored[0]
     grid = plan_grid((600, 300), Mpp(1.0), GridSection(tile_px=256, mpp=1.0, edge="pad"))
 
-    own = own_tiles(grid, corners_of(list(grid.regions())), stored[0])
+    own = own_tiles(grid, boxes_of(list(grid.regions())), stored[0])
 
     assert own.tolist() == [0, 1, -1, -1, -1, -1]
 

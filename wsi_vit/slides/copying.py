@@ -24,7 +24,7 @@ from wsi_vit.slides.jpeg.level import StoredLevel
 from wsi_vit.slides.jpeg.pixels import decode_strictly
 from wsi_vit.slides.jpeg.stream import Opening, StreamError
 from wsi_vit.slides.quality.sharpness import sharpness
-from wsi_vit.slides.read_path import corners_of, own_tiles
+from wsi_vit.slides.read_path import own_tiles
 from wsi_vit.slides.shard import PackedRows, undecoded
 
 if TYPE_CHECKING:
@@ -166,9 +166,8 @@ class Copier:
         markers = sum(markers_in(each.standalone) * known[each] for each in known if each)
         is_doubted = doubtful(streams.data, streams.scans, streams.ends, markers=markers)
         is_sampled = (numbers % _SAMPLED == 0) | (self.verify == "every")
-        new = known.keys() - self.proved
         places = {*np.flatnonzero(is_doubted | is_sampled).tolist()}
-        places |= {streams.openings.index(opening) for opening in new}
+        places |= {streams.openings.index(new) for new in known.keys() - self.proved}
         return sorted(place for place in places if streams.openings[place])
 
     def _decoded(self, streams: _Streams, place: int, factor: int) -> NDArray[np.uint8]:
@@ -206,12 +205,11 @@ def copier_of(cutter: Cutter, verify: Literal["sample", "every"]) -> Copier | No
     level = cutter.slide.stored_levels[plan.path.level]
     if plan.path.kind != "copied" or level is None:
         return None
-    corners = corners_of(plan.regions)
     rest = undecoded(
         cutter.slide_id,
-        corners=corners,
+        corners=plan.boxes[:, :2].T,
         mpp=cutter.mpp,
         tissue=plan.tissue.astype(np.float32),
         measures=plan.measures,
     )
-    return Copier(cutter, level, verify, own_tiles(plan.grid, corners, level), rest)
+    return Copier(cutter, level, verify, own_tiles(plan.grid, plan.boxes, level), rest)

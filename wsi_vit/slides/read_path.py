@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wsi_vit.geometry import Region
 from wsi_vit.section import Section
+from wsi_vit.slides.areas import Boxes, boxes_of
 from wsi_vit.slides.grid import StoredTiling, TileGrid
 from wsi_vit.slides.jpeg.level import StoredLevel
 from wsi_vit.slides.readers.planes import Plane, plane_for
@@ -100,19 +101,12 @@ def _is_own(grid: TileGrid, level: Level) -> bool:
     )
 
 
-def corners_of(regions: Sequence[Region]) -> NDArray[np.float64]:
-    """Return left and top edges of regions in base pixels, (2, n)."""
-    return np.array([[region.x for region in regions], [region.y for region in regions]])
-
-
-def own_tiles(
-    grid: TileGrid, corners: NDArray[np.float64], level: StoredLevel
-) -> NDArray[np.int64]:
-    """Return which stored tile each region is, by their corners, -1 where it leaves the slide.
+def own_tiles(grid: TileGrid, boxes: Boxes, level: StoredLevel) -> NDArray[np.int64]:
+    """Return which stored tile each wanted tile is, -1 where it leaves the slide.
 
     Only for a grid that `choose_path` says is `copied`.
     """
-    column, row = np.rint(corners / grid.stride).astype(np.int64)
+    column, row = np.rint(boxes[:, :2].T / grid.stride).astype(np.int64)
     inside = ((column + 1) * level.tile_width <= level.width) & (
         (row + 1) * level.tile_height <= level.height
     )
@@ -136,7 +130,7 @@ def work_of(
         stored: The JPEG tiles behind it.
     """
     if path.kind == "copied" and stored is not None:
-        own = own_tiles(grid, corners_of(regions), stored)
+        own = own_tiles(grid, boxes_of(regions), stored)
         kept = own[own >= 0]
         read = int(stored.counts[kept].sum())
         micros = len(kept) * _US_COPY + read / 1e3 * _US_COPY_KB

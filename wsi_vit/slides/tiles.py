@@ -11,7 +11,7 @@ from pydantic import Field
 from wsi_vit.errors import Reason, SlideError
 from wsi_vit.geometry import Region
 from wsi_vit.section import Section
-from wsi_vit.slides.areas import boxes_of
+from wsi_vit.slides.areas import Boxes, boxes_of
 from wsi_vit.slides.grid import GridSection, TileGrid, plan_grid
 from wsi_vit.slides.jpeg.encoding import Chroma
 from wsi_vit.slides.quality.card import draw_card
@@ -62,6 +62,8 @@ class TilePlan:
     mask: TissueMask
     regions: tuple[Region, ...]
     """Wanted tiles in base pixels, row-major."""
+    boxes: Boxes
+    """The same as rows of numbers."""
     tissue: NDArray[np.float64]
     """Share of each wanted tile that is tissue."""
     measures: TileMeasures
@@ -99,7 +101,8 @@ def plan_tiles(slide: Slide, section: TilesSection, *, given: SlideInput | None 
     grid = _laid(slide, section.grid)
     survey = survey_slide(slide, section.tissue, tissue_mask=given.tissue_mask)
     regions, tissue = _with_tissue(slide, survey.mask, grid, section.grid)
-    measures = survey.measure(boxes_of(regions))
+    boxes = boxes_of(regions)
+    measures = survey.measure(boxes)
     broken = section.quality.broken(measures)
     left_out: dict[Limit, int] = {limit: int(tiles.sum()) for limit, tiles in broken.items()}
     keeps = ~np.any([np.zeros(len(regions), np.bool_), *broken.values()], axis=0)
@@ -111,6 +114,7 @@ def plan_tiles(slide: Slide, section: TilesSection, *, given: SlideInput | None 
         grid=grid,
         mask=survey.mask,
         regions=tuple(regions[i] for i in kept),
+        boxes=boxes[kept],
         tissue=tissue[kept],
         measures=measures[kept],
         left_out=left_out,
