@@ -374,8 +374,8 @@ def test_signs_of_damage_are_told_from_sound_streams(
 def test_lost_sectors_and_foreign_bytes_are_signs_wherever_they_begin() -> None:
     sound = simplejpeg.encode_jpeg(tissue_like(256, 256), colorsubsampling="420")
     head = sound.index(b"\xff\xda") + 14
-    foreign = [b"\0" * 135, b"\xff\x01", b"\xff\xd8"]
-    places = [(head + at, part) for at in range(128) for part in foreign]
+    foreign = [b"\0" * 511, b"\xff\x01", b"\xff\xd8"]
+    places = [(head + at, part) for at in range(512) for part in foreign]
     hurt = [sound[:at] + part + sound[at + len(part) :] for at, part in places]
 
     doubts = doubts_of([sound, *hurt, sound], head)
