@@ -28,14 +28,13 @@ from wsi_vit.store import Artefact, DigestCache, Shape, Store
 _log = logging.getLogger(__name__)
 
 VERSION = 6
-_CUT = 8
-"""Tiles that a thread cuts at a time."""
+_CUT = 32
+"""Tiles that a thread cuts at a time: of fewer, threads wait more for each other."""
 _COPIED = 256
 """Tiles that a thread copies at a time; they are written as one batch, whose share is then small.
 """
-_TILES_AHEAD = 32
-"""Tiles that are cut before they are wanted, a thread: enough to keep all busy. Of copied tiles,
-which take next to no time, there are never more than two chunks a thread."""
+_AHEAD = 2
+"""Chunks of tiles that are done before they are wanted, a thread: enough to keep all busy."""
 
 
 def tile_slide(
@@ -158,8 +157,7 @@ def _in_order(way: _Way, spans: list[range]) -> Generator[Chunk]:
     threads = worker_count()
     if threads == 1:
         return (way.work(span) for span in spans)
-    most = threads * max(2, _TILES_AHEAD // way.size)
-    return done_ahead(way.work, spans, threads=threads, ahead=most - 1)
+    return done_ahead(way.work, spans, threads=threads, ahead=threads * _AHEAD - 1)
 
 
 def _pieces(

@@ -1,12 +1,14 @@
 """Pixels of JPEG tiles, decoded at full size or straight at a half, a quarter or an eighth.
 
 libjpeg-turbo scales inside the inverse cosine transform, so a tile at half size costs less than a
-whole one and needs no resampling. What neighbours share is decoded once.
+whole one and needs no resampling. What neighbours share is decoded once; what they do not is not
+kept, so that the next tile takes its memory, which caches still hold.
 """
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,13 @@ CACHE_BYTES = 96 << 20
 _ZEROS = bytes(16)
 """As many as no compressed picture holds, but for the tables that `Opening` names."""
 
+_NOTED = 1024
+"""Tiles decoded and not kept that are remembered by name: where pictures overlap, it shows at once.
+"""
+
 Pixels = NDArray[np.uint8]
+_Key = tuple[int, int, int]
+"""Level, factor, and number of a stored tile."""
 
 
 class NotThisWayError(Exception):
@@ -60,13 +68,14 @@ class JpegPixels:
         out = np.empty((height, width, 4), np.uint8)
         for row in range(y // down, (y + height - 1) // down + 1):
             for column in range(x // across, (x + width - 1) // across + 1):
-                tile = self._tile(level, stored, row * stored.columns + column, factor)
-                _paste(tile, (column * across - x, row * down - y), out)
+                index, at = row * stored.columns + column, (column * across - x, row * down - y)
+                tile = self._kept.get(
+                    (level, factor, index),
+                    partial(self._decoded, stored, index, factor),
+                    is_shared=min(at) < 0 or at[0] + across > width or at[1] + down > height,
+                )
+                _paste(tile, at, out)
         return out
-
-    def _tile(self, level: int, stored: StoredLevel, index: int, factor: int) -> Pixels:
-        key = level, factor, index
-        return self._kept.get(key, lambda: self._decoded(stored, index, factor))
 
     def _decoded(self, stored: StoredLevel, index: int, factor: int) -> Pixels:
         try:
@@ -107,26 +116,46 @@ def _paste(tile: Pixels, at: tuple[int, int], out: Pixels) -> None:
 
 
 class _Recent:
-    """The tiles decoded last, up to so many bytes."""
+    """The tiles decoded last that are wanted again, up to so many bytes.
+
+    One that a picture cuts through is wanted by the next picture too. One that lies inside a
+    picture is not, unless pictures overlap: that shows when one is asked for again.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
         self._lock = threading.Lock()
-        self._tiles: OrderedDict[tuple[int, int, int], Pixels] = OrderedDict()
+        self._tiles: OrderedDict[_Key, Pixels] = OrderedDict()
         self._bytes = 0
+        self._gone: OrderedDict[_Key, None] = OrderedDict()
+        self._overlap = False
 
-    def get(self, key: tuple[int, int, int], make: Callable[[], Pixels]) -> Pixels:
+    def get(self, key: _Key, make: Callable[[], Pixels], *, is_shared: bool) -> Pixels:
         """Return what is kept, or make it; two threads may make the same one at the same time."""
         with self._lock:
             found = self._tiles.get(key)
             if found is not None:
                 self._tiles.move_to_end(key)
                 return found
+            is_kept = is_shared or self._overlaps(key)
         made = make()
+        if is_kept:
+            self._keep(key, made)
+        return made
+
+    def _overlaps(self, key: _Key) -> bool:
+        """Say whether tiles are asked for again, as far as is known; note that this one is."""
+        self._overlap |= key in self._gone
+        if not self._overlap:
+            self._gone[key] = None
+            if len(self._gone) > _NOTED:
+                self._gone.popitem(last=False)
+        return self._overlap
+
+    def _keep(self, key: _Key, made: Pixels) -> None:
         with self._lock:
             if key not in self._tiles:
                 self._tiles[key] = made
                 self._bytes += made.nbytes
             while self._bytes > self._most:
                 self._bytes -= self._tiles.popitem(last=False)[1].nbytes
-        return made
