@@ -2,18 +2,24 @@
 
     python -m benchmarks.peers --peers SCRIPT --environments FOLDER [--quick] [--json]
 
-Draws the slide of `benchmarks.tiling` at 10,000 x 8,000 px and lets each peer and `wsi-vit tile`
+Draws the slide of `benchmarks.tiling` at 20,000 x 16,000 px and lets each peer and `wsi-vit tile`
 cut it in turn, at native and half resolution, into tiles of 256 and 512 px, pinned to one and to
 two cores; JPEG quality 80 wherever a peer lets it be chosen. Each chooses its own tissue, so
 speeds are per tile. Measured from outside: wall seconds and CPU seconds of the process and all its
-children, the peak of their summed memory, the bytes on disk. Medians of interleaved rounds.
+children, the peak of their summed memory, the bytes on disk. Medians of three interleaved rounds;
+who takes over a minute is timed once.
 
 SCRIPT runs one peer (`PEER --slide S --tile PX --mpp MPP --workers N --out DIR`) and ends with a
-JSON line that has `tiles`; FOLDER has one virtual environment a peer. What is not installed, or
-cannot do a job, is null. `--quick` takes tiles of 256 px on one core and one round.
+JSON line that has `tiles`; FOLDER has one virtual environment a peer (opentile also wants the
+variable TURBOJPEG to name a libturbojpeg). The limits are SCRIPT's own: `limit_pass` copies the
+slide's tiles into one file, which only 256 px at native resolution allow, `limit_decode` decodes
+and encodes each tile by libjpeg-turbo and shares nothing between tiles. What is not installed, or
+cannot do a job, is null. `--quick` takes a slide of 10,000 x 8,000 px, tiles of 256 px on one core
+and one round.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -29,20 +35,25 @@ from typing import Any
 import psutil
 
 from benchmarks.telling import options, tell
-from benchmarks.tiling_slide import BASE_MPP, draw_slide
+from benchmarks.tiling_slide import BASE_MPP, TILE, draw_slide
 
 ROOT = Path(__file__).parents[1]
 PEERS = {
     "raw": "base", "opentile": "base", "vips": "base", "tiffslide": "base",
     "fastslide": "fastslide", "hs2p": "hs2p", "wsipatching": "wsipatching",
     "pytessera": "pytessera", "lazyslide": "lazyslide", "tiatoolbox": "tiatoolbox",
+    "limit_pass": "base", "limit_decode": "base",
 }  # fmt: skip
 """Each peer's virtual environment; `raw` is OpenSlide + PIL, what everyone writes first."""
+_PACKED = ("limit_pass", "limit_decode")
+"""Those told to write one file instead of one a tile: what shards are measured by."""
 _LOOKED_EVERY_S = 0.1
 """Looking for a process's children goes through all there are: oftener, it slows what is measured,
 as cores of one processor share more than they have apart."""
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 """After so long a peer is ended, and its figure is null."""
+SLOW_S = 60.0
+"""Who takes longer is timed once: rounds are for differences that noise could make."""
 
 Figures = dict[str, Any]
 
@@ -115,11 +126,12 @@ def run_peer(name: str, job: "Job", slide: Path, asked: argparse.Namespace) -> F
     if asked.peers is None or asked.environments is None:
         return None
     python = asked.environments.resolve() / PEERS[name] / "bin/python"
-    if not python.exists():
+    if not python.exists() or (name == "limit_pass" and not job.copies):
         return None
     with tempfile.TemporaryDirectory(dir=slide.parent) as folder:
         order = ["--slide", slide, "--tile", job.tile_px, "--mpp", job.mpp]
         command = [python, asked.peers.resolve(), name, *order, "--workers", job.cores]
+        command += ["--sink", "pack"] if name in _PACKED else []
         figures = outside([*command, "--out", folder], cores=job.cores, out=Path(folder))
     if figures is None:
         return None
@@ -159,6 +171,11 @@ class Job:
     mpp: float
     cores: int
 
+    @property
+    def copies(self) -> bool:
+        """Whether each tile is one of the slide's own."""
+        return self.tile_px == TILE and self.mpp == BASE_MPP
+
     def __str__(self) -> str:
         resolution = "native" if self.mpp == BASE_MPP else "half"
         return f"{resolution} {self.tile_px} px {self.cores} core{'s'[: self.cores - 1]}"
@@ -175,23 +192,26 @@ QUICK = [job for job in FULL if job.cores == 1 and job.tile_px == 256]
 
 def measure(asked: argparse.Namespace) -> Figures:
     """Draw the slide and let everyone do every job, in interleaved rounds."""
-    jobs, rounds = (QUICK, 1) if asked.quick else (FULL, 3)
+    jobs, rounds, width, height = (
+        (QUICK, 1, 10_000, 8_000) if asked.quick else (FULL, 3, 20_000, 16_000)
+    )
     runs: dict[tuple[str, str], list[Figures | None]] = {}
     with tempfile.TemporaryDirectory(prefix="peers-") as name:
         slide = Path(name) / "slide.svs"
-        draw_slide(slide, 10_000, 8_000)
-        for _ in range(rounds):
-            for job in jobs:
-                runs.setdefault(("wsi-vit", str(job)), []).append(run_ours(job, slide))
-                for peer in PEERS:
-                    key = (peer, str(job))
-                    if None not in runs.get(key, []):  # who cannot once is not asked again
-                        runs.setdefault(key, []).append(run_peer(peer, job, slide, asked))
+        draw_slide(slide, width, height)
+        for number, job in itertools.product(range(rounds), jobs):
+            print(f"round {number + 1} of {rounds}: {job}", file=sys.stderr, flush=True)
+            runs.setdefault(("wsi-vit", str(job)), []).append(run_ours(job, slide))
+            for peer in PEERS:
+                found = runs.setdefault((peer, str(job)), [])
+                if all(run is not None and run["wall_s"] < SLOW_S for run in found):
+                    found.append(run_peer(peer, job, slide, asked))
     table = {key: medians([run for run in found if run]) for key, found in runs.items()}
     return {
         "jobs": {
             str(job): {who: table[who, str(job)] for who in ("wsi-vit", *PEERS)} for job in jobs
         },
+        "slide_px": [width, height],
         "rounds": rounds,
     }
 
@@ -213,16 +233,32 @@ def medians(runs: list[Figures]) -> Figures | None:
     }
 
 
+def table_of(job: str, row: dict[str, Figures | None]) -> str:
+    """Return one job as a table, the fastest first, each beside `raw`."""
+    did = sorted(
+        ((who, found) for who, found in row.items() if found), key=lambda each: -each[1]["tiles_s"]
+    )
+    raw = row["raw"]
+    lines = [f"\n{job:<26}  tiles  tiles/s  x raw  CPU ms  peak MB  out MB"]
+    for who, found in did:
+        ratio = f"{found['tiles_s'] / raw['tiles_s']:.2f}" if raw else "-"
+        lines.append(
+            f"  {who:<24}  {found['tiles']:>5}  {found['tiles_s']:>7.0f}  {ratio:>5}"
+            f"  {found['cpu_ms_a_tile']:>6.2f}  {found['peak_mb']:>7.0f}  {found['out_mb']:>6.1f}"
+        )
+    cannot = [who for who, found in row.items() if not found]
+    return "\n".join(
+        [*lines, f"  not installed, or cannot: {', '.join(cannot)}"] if cannot else lines
+    )
+
+
 def main() -> None:
     """Measure, print tables, and keep a full result."""
     parser = peer_options(options(__doc__, quick="256 px, one core, one round"))
     asked = parser.parse_args()
     figures = measure(asked)
     for job, row in figures["jobs"].items():
-        print(f"\n{job}")
-        for who, found in row.items():
-            told = found or "not installed, or cannot"
-            print(f"  {who:<12} {told}")
+        print(table_of(job, row))
     tell("peers", figures, asked)
 
 
