@@ -108,6 +108,19 @@ def test_a_picture_is_as_long_as_allowed_and_keeps_its_proportions(
     assert not is_colour(drawn, GREEN).any(), "tissue up to the border has no edge there"
 
 
+def test_a_picture_takes_pixels_that_need_no_resampling_where_there_are_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture, "_LONGEST_PX", 100)
+    pixels = stained(320, 192, blob=(40, 30, 200, 150))
+    path = write_tiff(tmp_path / "a.tif", pixels, mpp=2.0, compression="jpeg")
+    with open_slide(path) as slide:
+        drawn = draw_picture(slide, mask_over((48, 80), 4.0), [])
+        quarter = slide.read(Region(0, 0, 320, 192), width_px=80, height_px=48)
+
+    assert np.array_equal(drawn, quarter), "as JPEG tiles decoded at a quarter, not 100 px long"
+
+
 @pytest.mark.parametrize("cell", [1.0, 3.0, 3.7, 8.0])
 def test_an_overview_is_the_mean_of_each_cell_whatever_the_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: float

@@ -31,8 +31,7 @@ def write_picture(path: Path, slide: Slide, mask: TissueMask, kept: Sequence[Reg
 
 def draw_picture(slide: Slide, mask: TissueMask, kept: Sequence[Region]) -> NDArray[np.uint8]:
     """Return that picture, (h, w, 3), at most 1600 px long."""
-    scale = max(1.0, max(slide.size) / _LONGEST_PX)
-    overview = read_overview(slide, scale * slide.mpp)
+    overview = read_overview(slide, _step(slide) * slide.mpp)
     image = Image.fromarray(overview.pixels)
     _draw_tiles(image, kept, overview.base_px_per_cell)
     shape = overview.pixels.shape[:2]
@@ -43,6 +42,17 @@ def draw_picture(slide: Slide, mask: TissueMask, kept: Sequence[Region]) -> NDAr
     unreadable = _at(mask.is_unreadable, shape, step) | overview.is_unreadable
     image.paste(_UNREADABLE, mask=Image.fromarray(unreadable))
     return np.asarray(image)
+
+
+def _step(slide: Slide) -> float:
+    """Return base pixels per pixel of the picture.
+
+    A resolution that needs no resampling is taken where one gives at least half of the length:
+    what is resampled takes longer to draw than a small slide takes to be cut.
+    """
+    least = max(1.0, max(slide.size) / _LONGEST_PX)
+    steps = (plane.downsample for plane in slide.planes)
+    return min((step for step in steps if least <= step <= 2 * least), default=least)
 
 
 def _draw_tiles(image: Image.Image, kept: Sequence[Region], scale: float) -> None:

@@ -27,7 +27,7 @@ from wsi_vit.store import Artefact, DigestCache, Shape, Store
 
 _log = logging.getLogger(__name__)
 
-VERSION = 6
+VERSION = 7
 _CUT = 32
 """Tiles that a thread cuts at a time: of fewer, threads wait more for each other."""
 _COPIED = 256
